@@ -1,0 +1,2 @@
+//! Black-box suites that run against any OCI runtime binary.
+fn main() {}

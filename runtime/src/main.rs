@@ -1,0 +1,2 @@
+//! The `nucleus-runtime` program.
+fn main() {}

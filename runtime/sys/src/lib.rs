@@ -1,0 +1,1 @@
+//! Raw Linux system calls that rustix lacks.
