@@ -1,1 +1,22 @@
-//! Raw Linux system calls that rustix lacks.
+//! Raw Linux system calls that `rustix` lacks or keeps unsafe.
+//!
+//! The only crate of Nucleus with unsafe code: every block states the invariant that makes it sound, and
+//! everything above this layer is free of `unsafe`. Each wrapper names its man page.
+
+pub mod clone;
+pub mod exec;
+pub mod keyring;
+pub mod mount;
+pub mod process;
+pub mod signal;
+
+use rustix::io::Errno;
+
+/// Turns the return value of a libc call into a result, reading `errno` at once.
+fn check(ret: libc::c_long) -> rustix::io::Result<libc::c_long> {
+    if ret >= 0 {
+        return Ok(ret);
+    }
+    // SAFETY: __errno_location returns the calling thread's errno slot, valid for the thread's life.
+    Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }))
+}

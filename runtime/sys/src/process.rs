@@ -1,0 +1,109 @@
+//! Attributes of the calling process that `rustix` does not cover.
+
+use crate::check;
+use rustix::fd::RawFd;
+use rustix::io::Result;
+
+/// Closes every descriptor from `first` to `last`. `close_range(2)`, Linux 5.9.
+///
+/// The caller must not use a closed descriptor again: this is for descriptors inherited from whoever started
+/// the process, in a child that keeps a known list.
+///
+/// # Errors
+/// `EINVAL` when `first` is greater than `last`.
+pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
+    // SAFETY: closing descriptors touches no memory. Owners of closed descriptors live in a process that is
+    // about to exec or exit and never drops them (see the init and exec roads).
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Sets the execution domain. `personality(2)`.
+///
+/// # Errors
+/// `EINVAL` when the kernel cannot.
+pub fn personality(persona: u64) -> Result<()> {
+    // SAFETY: changes only how the kernel runs later exec'ed programs of this process.
+    check(unsafe { libc::personality(persona) }.into()).map(drop)
+}
+
+/// The scheduling attributes of `sched_setattr(2)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SchedAttr {
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// Nice value for `SCHED_OTHER` and `SCHED_BATCH`.
+    pub nice: i32,
+    /// Static priority for `SCHED_FIFO` and `SCHED_RR`.
+    pub priority: u32,
+    /// Nanoseconds of run time in each period, for `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// Relative deadline in nanoseconds, for `SCHED_DEADLINE`.
+    pub deadline: u64,
+    /// Period in nanoseconds, for `SCHED_DEADLINE`.
+    pub period: u64,
+}
+
+/// Sets the scheduling policy of the calling thread. `sched_setattr(2)`.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_NICE`, `EINVAL` for a bad combination, `EBUSY` at deadline admission.
+pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
+    #[repr(C)]
+    struct Raw {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let raw = Raw {
+        size: size_of::<Raw>() as u32,
+        policy: attr.policy,
+        flags: attr.flags,
+        nice: attr.nice,
+        priority: attr.priority,
+        runtime: attr.runtime,
+        deadline: attr.deadline,
+        period: attr.period,
+    };
+    // SAFETY: `raw` has the layout of version 0 of struct sched_attr and states its size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const raw, 0) }).map(drop)
+}
+
+/// Sets class and level of the calling process's input/output priority. `ioprio_set(2)`.
+///
+/// # Errors
+/// `EPERM` for the real-time class without privilege, `EINVAL` for an unknown class.
+pub fn ioprio_set(class: u16, level: u16) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    const IOPRIO_CLASS_SHIFT: u16 = 13;
+    let value = libc::c_int::from(class << IOPRIO_CLASS_SHIFT | level);
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
+}
+
+/// Sets the NUMA memory policy of the calling thread; bit n of `nodes` stands for node n. `set_mempolicy(2)`.
+///
+/// # Errors
+/// `EINVAL` for nodes that are not there or a bad mode, `ENOSYS` without NUMA support.
+pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
+    // The kernel reads maxnode - 1 bits.
+    let (pointer, maxnode) = if nodes.is_empty() {
+        (std::ptr::null(), 0)
+    } else {
+        (nodes.as_ptr(), nodes.len() * 64 + 1)
+    };
+    // SAFETY: the kernel reads at most `maxnode - 1` bits, which the slice holds.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, maxnode) }).map(drop)
+}
+
+/// Ends the process at once, without running destructors or exit handlers. `_exit(2)`.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns; nothing in this address space is used afterwards.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,93 @@
+//! Signals as descriptors: `sigprocmask(2)`, `signalfd(2)`.
+
+use crate::check;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Result;
+
+/// A saved signal mask.
+#[derive(Clone, Copy)]
+pub struct SignalMask(libc::sigset_t);
+
+impl std::fmt::Debug for SignalMask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignalMask")
+    }
+}
+
+/// Blocks every signal that can be blocked and returns the mask that was in force. `sigprocmask(2)`.
+///
+/// Called before the child exists, so that no `SIGCHLD` can be lost.
+pub fn block_all() -> SignalMask {
+    // SAFETY: sigset_t is plain data; both pointers are valid for the calls, which cannot fail with these
+    // arguments.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const all, &raw mut old);
+        SignalMask(old)
+    }
+}
+
+/// Puts a saved mask in force. `sigprocmask(2)`.
+pub fn restore(mask: &SignalMask) {
+    // SAFETY: the mask came from `block_all`; the call cannot fail with SIG_SETMASK.
+    unsafe {
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut());
+    }
+}
+
+/// Gives a signal its default effect again: Rust's start-up code ignores `SIGPIPE`, and an ignored signal
+/// stays ignored through exec. `sigaction(2)`.
+pub fn set_default(signo: i32) {
+    // SAFETY: SIG_DFL installs no handler, so no code of ours can run from the signal.
+    unsafe {
+        libc::signal(signo, libc::SIG_DFL);
+    }
+}
+
+/// A descriptor from which all blocked signals are read. `signalfd(2)`.
+///
+/// # Errors
+/// `EMFILE`, `ENOMEM`.
+pub fn signalfd() -> Result<OwnedFd> {
+    // SAFETY: the set is valid for the call; the new descriptor is owned by nobody else.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        let fd = check(libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// A signal read from a [`signalfd`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// The signal's number.
+    pub signo: i32,
+    /// Whether the kernel sent it (for example `SIGCHLD` at an exit), not a process.
+    pub from_kernel: bool,
+}
+
+/// Reads one pending signal, or nothing when there is none. `signalfd(2)`.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<Arrived>> {
+    // SAFETY: signalfd_siginfo is plain data; the kernel writes at most its size.
+    let (read, info) = unsafe {
+        let mut info: libc::signalfd_siginfo = std::mem::zeroed();
+        (
+            libc::read(fd.as_raw_fd(), (&raw mut info).cast(), size_of_val(&info)),
+            info,
+        )
+    };
+    match check(read as libc::c_long) {
+        Ok(_) => Ok(Some(Arrived {
+            signo: info.ssi_signo as i32,
+            from_kernel: info.ssi_code > 0,
+        })),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
