@@ -8,6 +8,7 @@ pub mod exec;
 pub mod keyring;
 pub mod mount;
 pub mod process;
+pub mod seccomp;
 pub mod signal;
 
 use rustix::io::Errno;
