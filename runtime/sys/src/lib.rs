@@ -3,6 +3,7 @@
 //! The only crate of Nucleus with unsafe code: every block states the invariant that makes it sound, and
 //! everything above this layer is free of `unsafe`. Each wrapper names its man page.
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod keyring;

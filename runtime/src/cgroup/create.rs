@@ -1,0 +1,290 @@
+//! Making the directories and setting every limit before a process enters.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nucleus_sys::bpf;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, open, openat, unlinkat};
+use rustix::io::Errno;
+
+use super::plan::Directory;
+use super::record::Place;
+use super::writes::{Target, Write};
+use super::{Error, Plan, Record};
+
+/// How often a directory is made again below parents that someone else removes at the same time.
+const ROUNDS: usize = 8;
+
+/// A container's cgroups, ready to be entered.
+#[derive(Debug, Default)]
+pub struct Entered {
+    /// The cgroup2 directory, for `clone3(CLONE_INTO_CGROUP)`.
+    pub into: Option<OwnedFd>,
+    /// The `tasks` files of version 1: the single-threaded child writes `0` to each.
+    pub tasks: Vec<OwnedFd>,
+    /// For the container's state.
+    pub record: Record,
+}
+
+/// Makes the directories and sets every limit. After a failure nothing that it made is left.
+///
+/// A directory that is there already is taken over if it holds no process; it will not be deleted with the
+/// container. Rootless and without limits, a cgroup that may not be created is left out: the result is empty.
+///
+/// # Errors
+/// The kernel refuses a directory or a value, or lacks what the configuration asks for.
+pub fn create(plan: &Plan) -> Result<Entered, Error> {
+    let mut entered = Entered {
+        record: Record::new(plan.driver),
+        ..Entered::default()
+    };
+    entered.tasks.reserve_exact(plan.directories.len());
+    for directory in &plan.directories {
+        let Err(error) = entered.add(directory) else {
+            continue;
+        };
+        // What is left behind here was taken by others meanwhile; the first failure is the one to tell.
+        let _ = entered.record.delete();
+        let refused = matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS));
+        return if plan.dispensable && refused {
+            Ok(Entered::default())
+        } else {
+            Err(error)
+        };
+    }
+    Ok(entered)
+}
+
+impl Entered {
+    fn add(&mut self, directory: &Directory) -> Result<(), Error> {
+        let path = &directory.path;
+        let made = make(directory)?;
+        self.record.places.push(Place {
+            controllers: directory.controllers.clone(),
+            path: path.clone(),
+            mount: directory.mount,
+            made,
+        });
+        if made == 0 {
+            self.record.refuse_occupied(path)?;
+        }
+        if made > 1 && !directory.is_unified() {
+            prepare_parents(directory, made)?;
+        }
+        let new_cpuset = directory.controllers.split(',').any(|each| each == "cpuset");
+        if directory.writes.is_empty() && !directory.is_unified() && !new_cpuset {
+            self.tasks.push(open_tasks(CWD, &format!("{path}/tasks"), path)?);
+            return Ok(());
+        }
+        let at = open_directory(path)?;
+        if new_cpuset {
+            inherit_cpuset(at.as_fd(), directory)?;
+        }
+        set(at.as_fd(), directory)?;
+        if let Some(code) = &directory.program {
+            let program =
+                bpf::load_device_program(code).map_err(Error::io("load device program for", path))?;
+            bpf::attach_device_program(at.as_fd(), program.as_fd(), None)
+                .map_err(Error::io("attach device program to", path))?;
+        }
+        if directory.is_unified() {
+            self.into = Some(at);
+        } else {
+            self.tasks.push(open_tasks(at.as_fd(), "tasks", path)?);
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory and its missing parents; returns how many components of the path are new.
+fn make(directory: &Directory) -> Result<usize, Error> {
+    let path = &directory.path;
+    let failed = |path: &str, source| Error::Io {
+        act: "make cgroup",
+        path: path.to_owned(),
+        source,
+    };
+    for _ in 0..ROUNDS {
+        match mkdir(path) {
+            Ok(()) => return Ok(1),
+            Err(Errno::EXIST) => return Ok(0),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(path, errno)),
+        }
+        let mut made = 0;
+        for end in parents(path, directory.mount) {
+            match mkdir(&path[..end]) {
+                Ok(()) => made += 1,
+                // Another container's cgroups go away while ours are made: everything from here on is new.
+                Err(Errno::EXIST) => made = 0,
+                Err(Errno::NOENT) => break,
+                Err(errno) => return Err(failed(&path[..end], errno)),
+            }
+        }
+        match mkdir(path) {
+            Ok(()) => return Ok(made + 1),
+            Err(Errno::EXIST) => return Ok(0),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(path, errno)),
+        }
+    }
+    Err(failed(path, Errno::NOENT))
+}
+
+fn mkdir(path: &str) -> rustix::io::Result<()> {
+    mkdirat(CWD, path, Mode::from_raw_mode(0o755))
+}
+
+/// Where the paths of the parents below the mount point end, the uppermost first.
+fn parents(path: &str, mount: usize) -> impl Iterator<Item = usize> {
+    path.bytes()
+        .enumerate()
+        .filter(move |(at, byte)| *at > mount && *byte == b'/')
+        .map(|(at, _)| at)
+}
+
+/// Gives new parents the real-time budget that their child is to get a part of.
+fn prepare_parents(directory: &Directory, made: usize) -> Result<(), Error> {
+    let budget: Vec<Write> = directory
+        .writes
+        .iter()
+        .filter(|write| write.file.starts_with("cpu.rt_"))
+        .cloned()
+        .collect();
+    if budget.is_empty() {
+        return Ok(());
+    }
+    let ends: Vec<usize> = parents(&directory.path, directory.mount).collect();
+    for end in &ends[ends.len().saturating_sub(made - 1)..] {
+        let path = &directory.path[..*end];
+        let at = open_directory(path)?;
+        Target {
+            directory: at.as_fd(),
+            path,
+        }
+        .apply(&budget, &mut || Ok(false))?;
+    }
+    Ok(())
+}
+
+/// Gives a new version 1 cpuset the CPUs and memory nodes of its parent, except for what its own writes are
+/// going to set: no process can enter one without.
+fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        // The parent needs it in any case: the kernel checks that the child's is a part of it.
+        let value = cpuset_above(&directory.path, directory.mount, file)?;
+        if !directory.writes.iter().any(|write| write.file == file) {
+            let write = Write::new("linux.cgroupsPath", file, value);
+            Target {
+                directory: at,
+                path: &directory.path,
+            }
+            .apply(&[write], &mut || Ok(false))?;
+        }
+    }
+    Ok(())
+}
+
+/// The value of the parent's cpuset file; an empty one is filled in first, from further up. (A parent made
+/// for another container a moment ago is still empty.)
+fn cpuset_above(path: &str, mount: usize, file: &str) -> Result<String, Error> {
+    let parent = &path[..path.rfind('/').unwrap_or(mount).max(mount)];
+    let at = open_directory(parent)?;
+    let mut value = read_at(at.as_fd(), file, parent)?;
+    value.truncate(value.trim_end().len());
+    if value.is_empty() && parent.len() > mount {
+        value = cpuset_above(parent, mount, file)?;
+        let write = Write::new("linux.cgroupsPath", file.to_owned(), value.clone());
+        Target {
+            directory: at.as_fd(),
+            path: parent,
+        }
+        .apply(&[write], &mut || Ok(false))?;
+    }
+    Ok(value)
+}
+
+/// Makes the writes of one directory, switching on controllers of cgroup2 where their files are missing.
+pub(super) fn set(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error> {
+    let mut tried = !directory.is_unified();
+    let mut enable_once = || {
+        if std::mem::replace(&mut tried, true) {
+            return Ok(false);
+        }
+        enable(directory).map(|()| true)
+    };
+    Target {
+        directory: at,
+        path: &directory.path,
+    }
+    .apply(&directory.writes, &mut enable_once)
+}
+
+/// Switches the needed controllers on in every parent, from the mount point down.
+///
+/// Only done when a file is missing: in the common case they are on already, and finding that out would
+/// cost more than the limits themselves. A controller that the parent has not got, or a parent that belongs
+/// to another user, shows as a file that is still missing.
+fn enable(directory: &Directory) -> Result<(), Error> {
+    let ends = std::iter::once(directory.mount).chain(parents(&directory.path, directory.mount));
+    for end in ends {
+        let parent = &directory.path[..end];
+        let file = format!("{parent}/cgroup.subtree_control");
+        let Ok(file) = open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) else {
+            continue;
+        };
+        for controller in &directory.needs {
+            let controllers = format!("+{controller}");
+            match rustix::io::write(&file, controllers.as_bytes()) {
+                Ok(_) | Err(Errno::NOENT | Errno::INVAL | Errno::ACCESS | Errno::PERM) => {}
+                Err(source) => {
+                    return Err(Error::Enable {
+                        controllers,
+                        directory: parent.to_owned(),
+                        source,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(Error::io("open cgroup", path))
+}
+
+pub(super) fn open_tasks(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<OwnedFd, Error> {
+    openat(
+        at,
+        file,
+        OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )
+    .map_err(Error::io("open the tasks file of cgroup", path))
+}
+
+/// Reads a small file below an open cgroup directory.
+pub(super) fn read_at(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<String, Error> {
+    let failed = |source| Error::Io {
+        act: "read",
+        path: format!("{path}/{file}"),
+        source,
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let descriptor = openat(at, file, flags, Mode::empty()).map_err(failed)?;
+    let mut bytes: Vec<u8> = Vec::with_capacity(256);
+    loop {
+        bytes.reserve(256);
+        if rustix::io::read(&descriptor, rustix::buffer::spare_capacity(&mut bytes)).map_err(failed)? == 0 {
+            break;
+        }
+    }
+    let text = String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ))?;
+    Ok(text)
+}
+
+/// Removes one directory. A cgroup's files need no removal.
+pub(super) fn rmdir(path: &str) -> rustix::io::Result<()> {
+    unlinkat(CWD, path, AtFlags::REMOVEDIR)
+}
