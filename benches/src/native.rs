@@ -46,8 +46,15 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-fn compile(program: &'static str, directory: &Path, sources: &[&str], output: &Path) -> Result<(), Error> {
+fn compile(
+    program: &'static str,
+    directory: &Path,
+    sources: &[&str],
+    options: &[&str],
+    output: &Path,
+) -> Result<(), Error> {
     let result = Command::new("cc")
+        .args(options)
         .args(["-O2", "-static", "-s", "-std=gnu11", "-Wall", "-Werror"])
         .arg("-DFACTS=\"facts.h\"")
         .arg("-o")
@@ -82,6 +89,7 @@ pub fn build_limit(directory: &Path, facts: &str) -> Result<PathBuf, Error> {
         "limit",
         directory,
         &["limit.c", "cgroup.c", "rootfs.c", "confine.c"],
+        &[],
         &output,
     )?;
     Ok(output)
@@ -94,7 +102,7 @@ pub fn build_limit(directory: &Path, facts: &str) -> Result<PathBuf, Error> {
 pub fn build_launcher(directory: &Path) -> Result<PathBuf, Error> {
     write(&directory.join("launch.c"), LAUNCH)?;
     let output = directory.join("launch");
-    compile("launch", directory, &["launch.c"], &output)?;
+    compile("launch", directory, &["launch.c"], &[], &output)?;
     Ok(output)
 }
 
@@ -104,5 +112,11 @@ pub fn build_launcher(directory: &Path) -> Result<PathBuf, Error> {
 /// As [`Error`] says.
 pub fn build_payload(directory: &Path, output: &Path) -> Result<(), Error> {
     write(&directory.join("payload.c"), PAYLOAD)?;
-    compile("payload", directory, &["payload.c"], output)
+    compile(
+        "payload",
+        directory,
+        &["payload.c"],
+        &["-nostdlib", "-ffreestanding", "-fno-stack-protector"],
+        output,
+    )
 }

@@ -94,12 +94,12 @@ fn check(view: View) {
     assert!(answer.succeeded(), "{answer:?}: {}", bed.launcher.complaint());
     assert!(bed.cgroups().is_empty(), "run leaves no cgroup");
 
-    let mut commands = bed.created_with(&[PAYLOAD, "42"]);
+    let mut commands = bed.created_with(&[PAYLOAD, "7"]);
     commands.push(vec!["@wait".into(), bed.runtime.pid_file(&bed.container.slot)]);
     let answer = bed.run(&commands);
     assert_eq!(
         answer.costs[2].status,
-        42,
+        7,
         "the command's own status: {}",
         bed.launcher.complaint()
     );
