@@ -9,13 +9,18 @@
 
 mod create;
 mod devices;
+mod enter;
 mod error;
+mod freezer;
+mod kill;
 mod layout;
 mod limits;
 mod path;
 mod plan;
 mod processes;
 mod record;
+pub mod stats;
+mod update;
 mod writes;
 
 pub use create::{Entered, create};
@@ -23,3 +28,4 @@ pub use error::Error;
 pub use layout::{Hierarchy, Layout, detect};
 pub use plan::{Driver, Plan, Request, plan};
 pub use record::Record;
+pub use stats::Stats;

@@ -17,9 +17,9 @@ impl Location {
     /// Checks a path. Without one (or with an empty one) the container's cgroup is `/<id>`.
     pub(super) fn new(cgroups_path: Option<&str>, id: &str) -> Result<Self, Error> {
         match cgroups_path.filter(|path| !path.is_empty()) {
-            None => Ok(Self::Absolute(clean(id)?)),
-            Some(path) if path.starts_with('/') => Ok(Self::Absolute(clean(path)?)),
-            Some(path) => Ok(Self::Relative(clean(path)?)),
+            None => Ok(Self::Absolute(clean(PROPERTY, id)?)),
+            Some(path) if path.starts_with('/') => Ok(Self::Absolute(clean(PROPERTY, path)?)),
+            Some(path) => Ok(Self::Relative(clean(PROPERTY, path)?)),
         }
     }
 
@@ -51,8 +51,8 @@ impl Location {
 }
 
 /// Drops empty and `.` components; refuses what could leave the hierarchy or name its root.
-pub(super) fn clean(path: &str) -> Result<String, Error> {
-    let refuse = |reason: &str| Err(Error::invalid(PROPERTY, format!("{path:?} {reason}")));
+pub(super) fn clean(property: &'static str, path: &str) -> Result<String, Error> {
+    let refuse = |reason: &str| Err(Error::invalid(property, format!("{path:?} {reason}")));
     let mut cleaned = String::with_capacity(path.len());
     for component in path.split('/') {
         match component {

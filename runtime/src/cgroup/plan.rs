@@ -196,3 +196,6 @@ pub(super) fn restrict(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,6 +108,56 @@ impl Allowlist {
     }
 }
 
+impl Allowlist {
+    /// Reads `devices.list`. None where everything is allowed: exceptions from that are not listed.
+    pub(in crate::cgroup) fn parse(list: &str) -> Option<Self> {
+        let mut state = Self {
+            allow: false,
+            exceptions: Vec::new(),
+        };
+        for line in list.lines() {
+            let mut words = line.split([' ', ':']);
+            let kind = match words.next()? {
+                "b" => Kind::Block,
+                "c" => Kind::Char,
+                _ => return None,
+            };
+            let mut number = || match words.next()? {
+                "*" => Some(None),
+                digits => digits.parse().ok().map(Some),
+            };
+            let (major, minor) = (number()?, number()?);
+            let access = super::access(words.next()).ok()?;
+            state.exceptions.push((Devices { kind, major, minor }, access));
+        }
+        Some(state)
+    }
+
+    /// The writes that lead from the state in force to this one without ever denying what both allow.
+    pub(in crate::cgroup) fn transition(&self, from: Option<&Self>) -> Vec<Write> {
+        let Some(from) = from.filter(|from| !from.allow && !self.allow) else {
+            return self.writes(Phase::Update);
+        };
+        let differences = |more: &Self, less: &Self, file: &'static str| -> Vec<Write> {
+            let had = |devices| {
+                less.exceptions
+                    .iter()
+                    .find(|(each, _)| each == devices)
+                    .map_or(0, |(_, bits)| *bits)
+            };
+            more.exceptions
+                .iter()
+                .map(|(devices, access)| (devices, access & !had(devices)))
+                .filter(|(_, access)| *access != 0)
+                .map(|(devices, access)| Write::new(PROPERTY, file, text(devices, access)))
+                .collect()
+        };
+        let mut writes = differences(self, from, "devices.allow");
+        writes.extend(differences(from, self, "devices.deny"));
+        writes
+    }
+}
+
 /// As the controller reads it: `c 1:3 rwm`.
 fn text(devices: &Devices, access: u8) -> String {
     let kind = match devices.kind {

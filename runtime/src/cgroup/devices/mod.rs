@@ -188,3 +188,6 @@ fn access(letters: Option<&str>) -> Result<u8, Error> {
         )),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ fn or_max(value: i64) -> String {
         value.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests;
