@@ -108,13 +108,6 @@ fn generate(directory: &Path) -> anyhow::Result<()> {
 }
 
 fn measure(options: &Measure) -> anyhow::Result<()> {
-    let host = Host::probe();
-    if host.load > 0.3 {
-        say(&format!(
-            "the machine is busy (load {}): the figures will be too",
-            host.load
-        ));
-    }
     let runtimes = chosen(options)?;
     let work = Work::prepare(&options.work)?;
     let mut tables = Vec::new();
@@ -129,7 +122,7 @@ fn measure(options: &Measure) -> anyhow::Result<()> {
     }
     let report = Report {
         command: command_line(),
-        host,
+        host: Host::probe(),
         runtimes,
         filter_length: work.filter_length(),
         tables,

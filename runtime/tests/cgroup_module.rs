@@ -2,11 +2,14 @@
 //! namespace. Every cgroup that is made here is named `nucleus-test-…` and removed again.
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nucleus_runtime::cgroup::{Driver, Entered, Layout, Plan, Request, create, detect, plan};
+use nucleus_runtime::cgroup::{Driver, Entered, Layout, Plan, Record, Request, create, detect, plan};
 use oci_spec::runtime::LinuxResources;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 
 /// A name that no other test or run uses.
 fn unique(test: &str) -> String {
@@ -79,6 +82,7 @@ fn inside(entered: &Entered, script: &str) -> Child {
     let child = Command::new("sh")
         .args(["-c", &format!("{enter} {script} cat")])
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let pid = i32::try_from(child.id()).unwrap();
@@ -91,6 +95,424 @@ fn inside(entered: &Entered, script: &str) -> Child {
 fn finish(mut child: Child) -> std::process::ExitStatus {
     drop(child.stdin.take());
     child.wait().unwrap()
+}
+
+/// Runs `script` inside and returns what it printed.
+fn output(entered: &Entered, script: &str) -> String {
+    let mut child = inside(entered, &format!("( {script} ) 2>&1;"));
+    drop(child.stdin.take());
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child.wait().unwrap();
+    text.trim_end().to_owned()
+}
+
+/// Runs `test` where cgroup2 is all that there is. The mount namespace belongs to a thread of its own.
+fn in_v2_view(test: impl FnOnce(Layout) + Send) {
+    if !rustix::process::geteuid().is_root() {
+        return lacking("root");
+    }
+    let view = || {
+        nucleus_sys::clone::unshare(libc::CLONE_NEWNS).unwrap();
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        unmount("/sys/fs/cgroup", UnmountFlags::DETACH).unwrap();
+        mount("none", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None).unwrap();
+        let layout = detect().unwrap();
+        assert!(matches!(layout, Layout::V2(_)), "{layout:?}");
+        test(layout);
+    };
+    std::thread::scope(|scope| scope.spawn(view).join()).unwrap();
+}
+
+/// Shell text that tries accesses to devices and prints the answers.
+const TRY_DEVICES: &str = r#"
+    try() { if ( eval "$1" ) 2>/dev/null; then printf 'yes '; else printf 'no '; fi; }
+    node=$(mktemp -u);
+    try ': < /dev/zero'; try ': > /dev/null'; try ': <> /dev/full';
+    try ': < /dev/loop0'; try ': > /dev/loop0';
+    try 'mknod $node c 1 3'; rm -f $node; try 'mknod $node b 7 0'; rm -f $node"#;
+
+/// Device rules and what [`TRY_DEVICES`] has to print under them.
+const DEVICE_RULES: [(&str, &str); 4] = [
+    ("[]", "yes yes yes no no yes no"),
+    (
+        r#"[{"allow": true, "access": "rwm"}]"#,
+        "yes yes yes yes yes yes yes",
+    ),
+    (
+        r#"[{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "b", "major": 7, "access": "r"}]"#,
+        "yes yes yes yes no yes no",
+    ),
+    (
+        r#"[{"allow": true, "access": "rwm"},
+            {"allow": false, "type": "b", "major": 7, "minor": 0, "access": "wm"}]"#,
+        "yes yes yes yes no yes no",
+    ),
+];
+
+fn devices_are_restricted(layout: &Layout, name: &str) {
+    for (rules, expected) in DEVICE_RULES {
+        let resources = resources(&format!(r#"{{"devices": {rules}}}"#));
+        let entered = create(&planned(layout, &format!("/{}", unique(name)), &resources)).unwrap();
+        assert_eq!(output(&entered, TRY_DEVICES), expected, "{rules}");
+        // From each to each other set of rules.
+        for (rules, expected) in DEVICE_RULES.iter().skip(1) {
+            let update = self::resources(&format!(r#"{{"devices": {rules}}}"#));
+            entered.record.update(&update).unwrap();
+            assert_eq!(output(&entered, TRY_DEVICES), *expected, "update to {rules}");
+        }
+        entered.record.delete().unwrap();
+    }
+}
+
+#[test]
+fn devices_of_version_1() {
+    let Some(layout) = v1() else { return };
+    devices_are_restricted(&layout, "devices");
+}
+
+#[test]
+fn devices_of_version_2() {
+    in_v2_view(|layout| devices_are_restricted(&layout, "program"));
+}
+
+/// Freezes a counting process, lets it run again, and kills it.
+fn pause_and_kill(layout: &Layout, name: &str) {
+    let none = LinuxResources::default();
+    let entered = create(&planned(layout, &format!("/{}", unique(name)), &none)).unwrap();
+    let record = &entered.record;
+    let mut child = inside(&entered, "while :; do echo x; done;");
+    let mut output = child.stdout.take().unwrap();
+    let mut some = vec![0; 65536];
+    output.read_exact(&mut some).unwrap();
+    assert!(!record.is_frozen().unwrap());
+    record.freeze().unwrap();
+    record.freeze().unwrap();
+    assert!(record.is_frozen().unwrap());
+    let status = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    // What was written before stays to be read, and nothing follows.
+    rustix::io::ioctl_fionbio(&output, true).unwrap();
+    let drain = |output: &mut std::process::ChildStdout| {
+        let mut count = 0;
+        let mut buffer = [0; 65536];
+        while let Ok(read @ 1..) = output.read(&mut buffer) {
+            count += read;
+        }
+        count
+    };
+    drain(&mut output);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(drain(&mut output), 0, "{status}");
+    record.thaw().unwrap();
+    assert!(!record.is_frozen().unwrap());
+    let mut polled = [rustix::event::PollFd::new(&output, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut polled, None).unwrap();
+    assert_ne!(drain(&mut output), 0);
+    // SIGKILL reaches frozen processes too, and those of sub-cgroups.
+    for place in record.paths().map(|(_, path)| format!("{path}/sub")) {
+        fs::create_dir(&place).unwrap();
+        for kind in ["cpus", "mems"] {
+            let file = format!("{place}/cpuset.{kind}");
+            if fs::exists(&file).unwrap() {
+                fs::copy(format!("{place}/../cpuset.{kind}"), &file).unwrap();
+            }
+        }
+        fs::write(format!("{place}/cgroup.procs"), child.id().to_string()).unwrap();
+    }
+    assert_eq!(record.pids().unwrap(), [i32::try_from(child.id()).unwrap()]);
+    record.freeze().unwrap();
+    record.kill_all(9).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    assert!(record.pids().unwrap().is_empty());
+    let paths: Vec<_> = record.paths().map(|(_, path)| path.to_owned()).collect();
+    record.delete().unwrap();
+    assert!(paths.iter().all(|path| !fs::exists(path).unwrap()));
+    // Again: all of it is gone, and that is fine.
+    record.delete().unwrap();
+    record.kill_all(9).unwrap();
+    assert!(!record.is_frozen().unwrap());
+}
+
+#[test]
+fn pause_and_kill_on_this_host() {
+    let Some(layout) = v1() else { return };
+    pause_and_kill(&layout, "kill");
+}
+
+#[test]
+fn pause_and_kill_without_unified() {
+    let Some(Layout::V1 { hierarchies, .. }) = v1() else {
+        return;
+    };
+    pause_and_kill(
+        &Layout::V1 {
+            hierarchies,
+            unified: None,
+        },
+        "kill-v1",
+    );
+}
+
+#[test]
+fn pause_and_kill_on_version_2() {
+    in_v2_view(|layout| pause_and_kill(&layout, "kill-v2"));
+}
+
+#[test]
+fn other_signals_reach_every_process() {
+    let Some(layout) = v1() else { return };
+    let entered = create(&planned(
+        &layout,
+        &format!("/{}", unique("signal")),
+        &Default::default(),
+    ))
+    .unwrap();
+    let script = "(trap 'echo got; exit' USR1; echo ready; while :; do sleep 0.01; done) &
+        trap 'wait; echo mine; exit 7' USR1; echo ready; while :; do sleep 0.01; done;";
+    let mut child = inside(&entered, script);
+    let mut output = child.stdout.take().unwrap();
+    let mut ready = [0; 12];
+    output.read_exact(&mut ready).unwrap();
+    // The sleeping commands die of it; what counts are the two shells.
+    entered.record.kill_all(10).unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert!(text.contains("got") && text.contains("mine"), "{text}");
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    entered.record.delete().unwrap();
+}
+
+#[test]
+fn update_raises_and_lowers() {
+    let Some(layout) = v1() else { return };
+    let first = resources(
+        r#"{"memory": {"limit": 67108864, "swap": 67108864},
+            "cpu": {"quota": 50000, "period": 100000, "burst": 50000, "shares": 100}}"#,
+    );
+    let entered = create(&planned(&layout, &format!("/{}", unique("update")), &first)).unwrap();
+    let steps = [
+        // Both up: memory plus swap has to go first. Both down: the memory limit.
+        (
+            r#"{"memory": {"limit": 268435456, "swap": 536870912}}"#,
+            "memory.memsw.limit_in_bytes",
+            "536870912",
+        ),
+        (
+            r#"{"memory": {"limit": 33554432, "swap": 33554432}}"#,
+            "memory.memsw.limit_in_bytes",
+            "33554432",
+        ),
+        (
+            r#"{"memory": {"limit": -1}}"#,
+            "memory.limit_in_bytes",
+            "9223372036854771712",
+        ),
+        // The burst may not be more than the quota.
+        (
+            r#"{"cpu": {"quota": 20000, "burst": 10000}}"#,
+            "cpu.cfs_quota_us",
+            "20000",
+        ),
+        (
+            r#"{"cpu": {"quota": 90000, "burst": 80000}}"#,
+            "cpu.cfs_burst_us",
+            "80000",
+        ),
+        (r#"{"cpu": {"idle": 1, "shares": 200}}"#, "cpu.idle", "1"),
+        (r#"{"cpu": {"idle": 0, "shares": 300}}"#, "cpu.shares", "300"),
+        (r#"{"pids": {"limit": 7}}"#, "pids.max", "7"),
+        // Zero leaves things as they are, -1 lifts the limit.
+        (r#"{"pids": {"limit": 0}}"#, "pids.max", "7"),
+        (r#"{"pids": {"limit": -1}}"#, "pids.max", "max"),
+    ];
+    for (json, file, expected) in steps {
+        entered
+            .record
+            .update(&resources(json))
+            .unwrap_or_else(|error| panic!("{json}: {error:?}"));
+        let controller = file.split('.').next().unwrap();
+        assert_eq!(value(&entered, controller, file), expected, "{json}");
+    }
+    let error = entered
+        .record
+        .update(&resources(r#"{"cpu": {"burst": 95000}}"#))
+        .unwrap_err();
+    assert!(error.to_string().contains("linux.resources.cpu.burst"), "{error}");
+    entered.record.delete().unwrap();
+}
+
+#[test]
+fn statistics() {
+    let Some(layout) = v1() else { return };
+    let limits = resources(r#"{"pids": {"limit": 50}, "memory": {"limit": 67108864}}"#);
+    let entered = create(&planned(&layout, &format!("/{}", unique("stats")), &limits)).unwrap();
+    let child = inside(
+        &entered,
+        "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done;",
+    );
+    let mut child = child;
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    let stats = serde_json::to_value(entered.record.stats().unwrap()).unwrap();
+    let number = |pointer: &str| {
+        stats
+            .pointer(pointer)
+            .and_then(serde_json::Value::as_u64)
+            .unwrap()
+    };
+    assert_eq!(number("/pids/limit"), 50);
+    assert!(number("/pids/current") >= 1);
+    assert_eq!(number("/memory/usage/limit"), 67108864);
+    assert!(number("/memory/usage/usage") > 0);
+    assert!(number("/cpu/usage/total") > 0);
+    assert!(stats.pointer("/memory/raw/rss").is_some());
+    assert!(stats.pointer("/cpuset/cpus/0").is_some());
+    finish(child);
+    entered.record.delete().unwrap();
+}
+
+#[test]
+fn a_second_process_enters() {
+    let Some(layout) = v1() else { return };
+    let entered = create(&planned(
+        &layout,
+        &format!("/{}", unique("exec")),
+        &Default::default(),
+    ))
+    .unwrap();
+    let again = entered.record.enter(&[]).unwrap();
+    assert_eq!(again.tasks.len(), entered.tasks.len());
+    assert_eq!(again.into.is_some(), entered.into.is_some());
+    let sub = format!("{}/sub", directory(&entered, "pids"));
+    fs::create_dir(&sub).unwrap();
+    let path_of = |descriptor: &std::os::fd::OwnedFd| {
+        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(descriptor));
+        fs::read_link(link).unwrap().to_str().unwrap().to_owned()
+    };
+    let with_sub = entered.record.enter(&["pids:/sub".to_owned()]).unwrap();
+    assert!(
+        with_sub
+            .tasks
+            .iter()
+            .any(|tasks| path_of(tasks) == format!("{sub}/tasks"))
+    );
+    assert!(
+        with_sub
+            .tasks
+            .iter()
+            .any(|tasks| path_of(tasks) == path_of(&entered.tasks[0]))
+    );
+    for refused in ["nowhere:sub", "pids:absent", "sub/../.."] {
+        assert!(entered.record.enter(&[refused.to_owned()]).is_err(), "{refused}");
+    }
+    entered.record.delete().unwrap();
+}
+
+#[test]
+fn an_intended_record_kills_nothing_and_removes_what_is_empty() {
+    let Some(layout) = v1() else { return };
+    let plan = planned(&layout, &format!("/{}", unique("intent")), &Default::default());
+    let entered = create(&plan).unwrap();
+    let intent: Record = serde_json::from_str(&serde_json::to_string(&plan.intent()).unwrap()).unwrap();
+    let child = inside(&entered, "");
+    intent.kill_all(9).unwrap();
+    assert!(intent.delete().is_err());
+    assert!(finish(child).success());
+    intent.delete().unwrap();
+    assert!(entered.record.paths().all(|(_, path)| !fs::exists(path).unwrap()));
+}
+
+#[test]
+fn what_was_there_before_stays() {
+    let Some(layout) = v1() else { return };
+    let name = unique("before");
+    let plan = planned(&layout, &format!("/{name}/inner"), &Default::default());
+    let before = create(&planned(&layout, &format!("/{name}"), &Default::default())).unwrap();
+    let inner = directory(&before, "pids") + "/inner";
+    fs::create_dir(&inner).unwrap();
+    let entered = create(&plan).unwrap();
+    let saved: Record = serde_json::from_str(&serde_json::to_string(&entered.record).unwrap()).unwrap();
+    assert_eq!(saved, entered.record);
+    saved.delete().unwrap();
+    assert!(fs::exists(&inner).unwrap());
+    assert!(before.record.paths().all(|(_, path)| fs::exists(path).unwrap()));
+    before.record.delete().unwrap();
+}
+
+#[test]
+fn concurrent_containers_share_a_new_parent() {
+    let Some(layout) = v1() else { return };
+    let parent = unique("parallel");
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (layout, parent) = (&layout, &parent);
+            scope.spawn(move || {
+                for round in 0..10 {
+                    let path = format!("/{parent}/{worker}-{round}");
+                    let entered = create(&planned(layout, &path, &Default::default())).unwrap();
+                    assert_eq!(value(&entered, "cpuset", "cpuset.mems"), "0");
+                    entered.record.delete().unwrap();
+                }
+            });
+        }
+    });
+    let Layout::V1 { hierarchies, .. } = &layout else {
+        unreachable!()
+    };
+    for hierarchy in hierarchies {
+        // The last one out removes the parent, unless two leave at once.
+        let _ = fs::remove_dir(format!("{}/{parent}", hierarchy.mount));
+    }
+}
+
+#[test]
+fn limits_of_version_2() {
+    in_v2_view(|layout| {
+        let parent = unique("v2");
+        let path = format!("/{parent}/inner");
+        let Layout::V2(hierarchy) = &layout else {
+            unreachable!()
+        };
+        let controllers = fs::read_to_string(format!("{}/cgroup.controllers", hierarchy.mount)).unwrap();
+        let subtree = format!("{}/cgroup.subtree_control", hierarchy.mount);
+        let enabled = fs::read_to_string(&subtree).unwrap();
+        if controllers.split_ascii_whitespace().any(|each| each == "hugetlb") {
+            let limits = resources(
+                r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
+                    "unified": {"cgroup.max.depth": "3"}}"#,
+            );
+            let entered = create(&planned(&layout, &path, &limits)).unwrap();
+            assert_eq!(value(&entered, "", "hugetlb.2MB.max"), "4194304");
+            assert_eq!(value(&entered, "", "cgroup.max.depth"), "3");
+            entered
+                .record
+                .update(&resources(r#"{"unified": {"cgroup.max.depth": "5"}}"#))
+                .unwrap();
+            assert_eq!(value(&entered, "", "cgroup.max.depth"), "5");
+            let stats = serde_json::to_value(entered.record.stats().unwrap()).unwrap();
+            assert!(stats.pointer("/hugetlb/2MB").is_some(), "{stats}");
+            entered.record.delete().unwrap();
+            if !enabled.contains("hugetlb") {
+                fs::write(&subtree, "-hugetlb").unwrap();
+            }
+        } else {
+            lacking("hugetlb on cgroup2");
+        }
+        // The other hierarchies of the host still hold these controllers.
+        if !controllers.contains("memory") {
+            for (json, property) in [
+                (
+                    r#"{"memory": {"limit": 4194304}}"#,
+                    "linux.resources.memory.limit",
+                ),
+                (r#"{"unified": {"memory.high": "1"}}"#, "linux.resources.unified"),
+            ] {
+                let error = create(&planned(&layout, &path, &resources(json))).unwrap_err();
+                assert!(error.to_string().contains(property), "{error}");
+            }
+        }
+        assert!(!fs::exists(format!("{}/{parent}", hierarchy.mount)).unwrap());
+    });
 }
 
 #[test]

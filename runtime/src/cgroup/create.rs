@@ -169,11 +169,10 @@ fn prepare_parents(directory: &Directory, made: usize) -> Result<(), Error> {
 /// Gives a new version 1 cpuset the CPUs and memory nodes of its parent, except for what its own writes are
 /// going to set: no process can enter one without.
 fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        // The parent needs it in any case: the kernel checks that the child's is a part of it.
-        let value = cpuset_above(&directory.path, directory.mount, file)?;
-        if !directory.writes.iter().any(|write| write.file == file) {
-            let write = Write::new("linux.cgroupsPath", file, value);
+    // The parent needs it in any case: the kernel checks that the child's is a part of it.
+    let above = cpuset_above(&directory.path, directory.mount)?;
+    for write in above {
+        if !directory.writes.iter().any(|own| own.file == write.file) {
             Target {
                 directory: at,
                 path: &directory.path,
@@ -184,23 +183,30 @@ fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error
     Ok(())
 }
 
-/// The value of the parent's cpuset file; an empty one is filled in first, from further up. (A parent made
-/// for another container a moment ago is still empty.)
-fn cpuset_above(path: &str, mount: usize, file: &str) -> Result<String, Error> {
+/// The parent's cpuset, as writes to its child. Where it is empty it is filled in first, from further up. (A
+/// parent made for another container a moment ago is still empty.)
+fn cpuset_above(path: &str, mount: usize) -> Result<[Write; 2], Error> {
     let parent = &path[..path.rfind('/').unwrap_or(mount).max(mount)];
     let at = open_directory(parent)?;
-    let mut value = read_at(at.as_fd(), file, parent)?;
-    value.truncate(value.trim_end().len());
-    if value.is_empty() && parent.len() > mount {
-        value = cpuset_above(parent, mount, file)?;
-        let write = Write::new("linux.cgroupsPath", file.to_owned(), value.clone());
-        Target {
-            directory: at.as_fd(),
-            path: parent,
+    let read = |file: &'static str| {
+        let mut value = read_line_at(at.as_fd(), file, parent)?;
+        value.truncate(value.trim_end().len());
+        Ok(Write::new("linux.cgroupsPath", file, value))
+    };
+    let mut writes = [read("cpuset.cpus")?, read("cpuset.mems")?];
+    if parent.len() > mount && writes.iter().any(|write| write.value.is_empty()) {
+        for (write, above) in writes.iter_mut().zip(cpuset_above(parent, mount)?) {
+            if write.value.is_empty() {
+                Target {
+                    directory: at.as_fd(),
+                    path: parent,
+                }
+                .apply(std::slice::from_ref(&above), &mut || Ok(false))?;
+                *write = above;
+            }
         }
-        .apply(&[write], &mut || Ok(false))?;
     }
-    Ok(value)
+    Ok(writes)
 }
 
 /// Makes the writes of one directory, switching on controllers of cgroup2 where their files are missing.
@@ -264,24 +270,43 @@ pub(super) fn open_tasks(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<O
     .map_err(Error::io("open the tasks file of cgroup", path))
 }
 
-/// Reads a small file below an open cgroup directory.
+/// Reads a whole file below an open directory.
 pub(super) fn read_at(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<String, Error> {
+    read_until(at, file, path, |_| false)
+}
+
+/// Reads a file of one line: its newline saves the read that would find the end.
+fn read_line_at(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<String, Error> {
+    read_until(at, file, path, |bytes| bytes.last() == Some(&b'\n'))
+}
+
+fn read_until(
+    at: BorrowedFd<'_>,
+    file: &str,
+    path: &str,
+    complete: impl Fn(&[u8]) -> bool,
+) -> Result<String, Error> {
     let failed = |source| Error::Io {
         act: "read",
-        path: format!("{path}/{file}"),
+        path: if path.is_empty() {
+            file.to_owned()
+        } else {
+            format!("{path}/{file}")
+        },
         source,
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let descriptor = openat(at, file, flags, Mode::empty()).map_err(failed)?;
-    let mut bytes: Vec<u8> = Vec::with_capacity(256);
+    let mut bytes: Vec<u8> = Vec::with_capacity(512);
     loop {
         bytes.reserve(256);
-        if rustix::io::read(&descriptor, rustix::buffer::spare_capacity(&mut bytes)).map_err(failed)? == 0 {
+        let read =
+            rustix::io::read(&descriptor, rustix::buffer::spare_capacity(&mut bytes)).map_err(failed)?;
+        if read == 0 || complete(&bytes) {
             break;
         }
     }
-    let text = String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ))?;
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ))
 }
 
 /// Removes one directory. A cgroup's files need no removal.

@@ -36,10 +36,9 @@ impl Record {
         for place in self.places.iter().filter(|_| !self.intended) {
             let mut path = place.path.clone();
             // As in a command line elsewhere, the last one that fits counts.
-            if let Some(sub) = subs.iter().rev().find(|sub| sub.fits(place)) {
-                if !sub.path.is_empty() {
-                    path = format!("{path}/{}", sub.path);
-                }
+            let sub = subs.iter().rev().find(|sub| sub.fits(place));
+            if let Some(sub) = sub.filter(|sub| !sub.path.is_empty()) {
+                path = format!("{path}/{}", sub.path);
             }
             if place.is_unified() {
                 entered.into = Some(open_directory(&path)?);

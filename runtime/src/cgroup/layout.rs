@@ -1,18 +1,17 @@
 //! Which hierarchies the host has and where they are mounted.
 
-use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, StatFs, open, statfs};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fstatfs, open};
 use rustix::io::Errno;
 
 use super::Error;
+use super::create::read_at;
 
 const TOP: &str = "/sys/fs/cgroup";
 const OWN: &str = "/proc/self/cgroup";
 /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
 const CGROUP2: u64 = 0x6367_7270;
-/// `CGROUP_SUPER_MAGIC` of `linux/magic.h`.
-const CGROUP1: u64 = 0x0027_e0eb;
 
 /// The control groups of a host, as its mounts show them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,18 +40,22 @@ pub struct Hierarchy {
     pub own: String,
 }
 
-/// Finds the hierarchies: one read of `/proc/self/cgroup` and a `statfs(2)` of each usual mount point, which
-/// also checks that the right file system is there. The mount table is read only where a controller of
-/// version 1 is not at its usual place.
+/// Finds the hierarchies: one read of `/proc/self/cgroup`, the type of the file system at `/sys/fs/cgroup`,
+/// and, below a tmpfs there, whether each usual mount point has the files of a cgroup. The mount table is read
+/// only where a controller of version 1 is not at its usual place.
 ///
 /// # Errors
 /// `/proc/self/cgroup` or the mount table cannot be read or understood.
 pub fn detect() -> Result<Layout, Error> {
-    let top = magic(TOP)?;
-    if top.is_none() {
-        return Ok(Layout::None);
-    }
-    let own = match read(OWN) {
+    let top = match open(
+        TOP,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return Ok(Layout::None),
+        other => other.map_err(Error::io("open", TOP))?,
+    };
+    let own = match read_at(CWD, OWN, "") {
         // A kernel without cgroups.
         Err(Error::Io {
             source: Errno::NOENT, ..
@@ -60,19 +63,25 @@ pub fn detect() -> Result<Layout, Error> {
         other => other?,
     };
     let lines = parse_own(&own)?;
-    let root = || "/".to_owned();
-    let unified = lines.iter().find(|(controllers, _)| controllers.is_empty());
-    let unified_at = |mount: &str| Hierarchy {
-        mount: mount.to_owned(),
+    let unified = |mount: String| Hierarchy {
+        mount,
         controllers: String::new(),
-        own: unified.map_or_else(root, |(_, path)| (*path).to_owned()),
+        own: lines
+            .iter()
+            .find(|(controllers, _)| controllers.is_empty())
+            .map_or("/", |(_, own)| own)
+            .to_owned(),
     };
-    if top == Some(CGROUP2) {
-        return Ok(Layout::V2(unified_at(TOP)));
+    if fstatfs(&top)
+        .map_err(Error::io("examine", TOP))?
+        .f_type
+        .cast_unsigned()
+        == CGROUP2
+    {
+        return Ok(Layout::V2(unified(TOP.to_owned())));
     }
-    let hierarchies = v1_hierarchies(&lines)?;
-    let beside = format!("{TOP}/unified");
-    let unified = (magic(&beside)? == Some(CGROUP2)).then(|| unified_at(&beside));
+    let hierarchies = v1_hierarchies(&top, &lines)?;
+    let unified = exists(&top, "unified/cgroup.procs").then(|| unified(format!("{TOP}/unified")));
     Ok(match (hierarchies.is_empty(), unified) {
         (true, None) => Layout::None,
         (true, Some(unified)) => Layout::V2(unified),
@@ -80,22 +89,25 @@ pub fn detect() -> Result<Layout, Error> {
     })
 }
 
-fn v1_hierarchies(lines: &[(&str, &str)]) -> Result<Vec<Hierarchy>, Error> {
+/// Whether a file exists. Only cgroup file systems have files of these names below `/sys/fs/cgroup`, so this
+/// is as good as the type of the file system, and half as dear as statfs(2).
+fn exists(top: &OwnedFd, file: &str) -> bool {
+    accessat(top.as_fd(), file, Access::EXISTS, AtFlags::empty()).is_ok()
+}
+
+fn v1_hierarchies(top: &OwnedFd, lines: &[(&str, &str)]) -> Result<Vec<Hierarchy>, Error> {
     let mut mountinfo: Option<String> = None;
     let mut found = Vec::with_capacity(lines.len());
     for (controllers, own) in lines.iter().filter(|(controllers, _)| !controllers.is_empty()) {
-        let usual = format!(
-            "{TOP}/{}",
-            controllers.strip_prefix("name=").unwrap_or(controllers)
-        );
-        let mount = if magic(&usual)? == Some(CGROUP1) {
-            Some(usual)
+        let usual = controllers.strip_prefix("name=").unwrap_or(controllers);
+        let mount = if exists(top, &format!("{usual}/tasks")) {
+            Some(format!("{TOP}/{usual}"))
         } else if controllers.starts_with("name=") {
             // A named hierarchy limits nothing: not worth reading the mount table for.
             None
         } else {
             if mountinfo.is_none() {
-                mountinfo = Some(read("/proc/self/mountinfo")?);
+                mountinfo = Some(read_at(CWD, "/proc/self/mountinfo", "")?);
             }
             mountinfo
                 .as_deref()
@@ -146,30 +158,6 @@ fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
-/// The file system type at `path`, or `None` where there is nothing.
-fn magic(path: &str) -> Result<Option<u64>, Error> {
-    match statfs(path) {
-        Ok(StatFs { f_type, .. }) => Ok(Some(f_type.cast_unsigned())),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
-        Err(source) => Err(Error::io("examine", path)(source)),
-    }
-}
-
-/// Reads a whole small file of the kernel.
-fn read(path: &str) -> Result<String, Error> {
-    let failed = |source| Error::Io {
-        act: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    let mut text = String::with_capacity(1024);
-    std::fs::File::from(file)
-        .read_to_string(&mut text)
-        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::ILSEQ)))?;
-    Ok(text)
 }
 
 #[cfg(test)]
