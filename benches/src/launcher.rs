@@ -144,7 +144,8 @@ impl Launcher {
             .set_len(0)
             .and_then(|()| self.errors.seek(SeekFrom::Start(0)));
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.trim().lines().collect();
+        let mut lines: Vec<_> = text.trim().lines().collect();
+        lines.dedup();
         lines[lines.len().saturating_sub(3)..]
             .join("; ")
             .trim_matches('\0')

@@ -108,6 +108,13 @@ fn generate(directory: &Path) -> anyhow::Result<()> {
 }
 
 fn measure(options: &Measure) -> anyhow::Result<()> {
+    let host = Host::probe();
+    if host.load > 0.3 {
+        say(&format!(
+            "the machine is busy (load {}): the figures will be too",
+            host.load
+        ));
+    }
     let runtimes = chosen(options)?;
     let work = Work::prepare(&options.work)?;
     let mut tables = Vec::new();
@@ -122,7 +129,7 @@ fn measure(options: &Measure) -> anyhow::Result<()> {
     }
     let report = Report {
         command: command_line(),
-        host: Host::probe(),
+        host,
         runtimes,
         filter_length: work.filter_length(),
         tables,

@@ -81,6 +81,7 @@ mod samples {
                 kernel: "6.1".into(),
                 processor: "A & B".into(),
                 processors: 2,
+                load: 0.1,
             },
             runtimes: Vec::new(),
             filter_length: 400,

@@ -1,2 +1,5 @@
 //! The `nucleus-runtime` program.
-fn main() {}
+
+fn main() {
+    std::process::exit(nucleus_runtime::cli::main());
+}

@@ -95,12 +95,15 @@ impl<'a> Prepared<'a> {
     }
 
     fn read(&self, answer: &Answer) -> Result<Sample, String> {
-        let cpu = answer
+        let mut cpu = answer
             .costs
             .iter()
             .map(|cost| cost.user + cost.system)
             .sum::<u64>() as f64
             / 1e3;
+        if self.mode == Mode::Throughput {
+            cpu /= self.commands.len() as f64;
+        }
         let peak = answer
             .costs
             .iter()
@@ -177,6 +180,14 @@ fn commands(
 }
 
 fn complaint(launcher: &mut Launcher, answer: &Answer) -> String {
-    let statuses: Vec<_> = answer.costs.iter().map(|cost| cost.status.to_string()).collect();
-    format!("exit status {}: {}", statuses.join(", "), launcher.complaint())
+    let status = answer
+        .costs
+        .iter()
+        .map(|cost| cost.status)
+        .find(|&status| status != 0);
+    format!(
+        "exit status {}: {}",
+        status.unwrap_or_default(),
+        launcher.complaint()
+    )
 }

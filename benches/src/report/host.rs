@@ -14,6 +14,9 @@ pub struct Host {
     pub processor: String,
     /// How many processors the harness may use.
     pub processors: usize,
+    /// Processes that ran or wanted to in the last minute, before the harness began: above 0.3 or so,
+    /// something else disturbs the figures.
+    pub load: f64,
 }
 
 impl Host {
@@ -24,12 +27,18 @@ impl Host {
         let processor = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Host {
             kernel: kernel.trim().to_owned(),
             processor: processor
                 .map(|(_, name)| name.trim().to_owned())
                 .unwrap_or_default(),
             processors: thread::available_parallelism().map_or(0, usize::from),
+            load: load
+                .split(' ')
+                .next()
+                .and_then(|word| word.parse().ok())
+                .unwrap_or(f64::NAN),
         }
     }
 }

@@ -101,8 +101,8 @@ pub fn text(table: &Table) -> String {
 pub fn markdown(report: &Report) -> String {
     let host = &report.host;
     let mut text = format!(
-        "{}, {} processors, kernel {}. Seccomp filter of `limit`: {} instructions. Made by:\n\n```\n{}\n```\n\n",
-        host.processor, host.processors, host.kernel, report.filter_length, report.command
+        "{}, {} processors, kernel {}, load {} before. Seccomp filter of `limit`: {} instructions. Made by:\n\n```\n{}\n```\n\n",
+        host.processor, host.processors, host.kernel, host.load, report.filter_length, report.command
     );
     for runtime in &report.runtimes {
         let _ = writeln!(text, "- {}: {}", runtime.name, runtime.version);

@@ -21,6 +21,7 @@ mod processes;
 mod record;
 pub mod stats;
 mod update;
+mod view;
 mod writes;
 
 pub use create::{Entered, create};
@@ -29,3 +30,4 @@ pub use layout::{Hierarchy, Layout, detect};
 pub use plan::{Driver, Plan, Request, plan};
 pub use record::Record;
 pub use stats::Stats;
+pub use view::View;

@@ -1,8 +1,9 @@
 //! Attributes of the calling process that `rustix` does not cover.
 
 use crate::check;
-use rustix::fd::RawFd;
+use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 use rustix::io::Result;
+use std::ffi::CStr;
 
 /// Closes every descriptor from `first` to `last`. `close_range(2)`, Linux 5.9.
 ///
@@ -106,4 +107,29 @@ pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: never returns; nothing in this address space is used afterwards.
     unsafe { libc::_exit(code) }
+}
+
+/// Sets a network interface up, through any socket of its namespace. `netdevice(7)`, `SIOCSIFFLAGS`.
+///
+/// # Errors
+/// `ENODEV` for an unknown name, `EPERM` without `CAP_NET_ADMIN`.
+pub fn set_interface_up(socket: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    // SAFETY: ifreq is plain data for which all-zero bytes are a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request
+        .ifr_name
+        .iter_mut()
+        .zip(name.to_bytes().iter().take(libc::IFNAMSIZ - 1))
+    {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request is valid for the call, which only reads it.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
+}
+
+/// Whether a descriptor of this number is open. `fcntl(2)`, `F_GETFD`.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD only reads a flag; a number that is not open gives EBADF.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into()).is_ok()
 }

@@ -1,0 +1,197 @@
+//! The bundle: a directory with `config.json`, opened once and read once.
+
+use oci_spec::runtime::Spec;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use std::path::{Path, PathBuf};
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A path that cannot be opened or read.
+    #[error("{call} {}", .path.display())]
+    File {
+        /// The call.
+        call: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Its errno.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No `config.json`.
+    #[error("{} does not exist: a bundle is a directory with a config.json (`nucleus-runtime spec` writes one)", .0.display())]
+    NoConfig(PathBuf),
+    /// Not JSON, or a value of the wrong type.
+    #[error("{}", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A version of the specification that is not implemented.
+    #[error("{}: ociVersion {version:?} is not supported: this runtime implements 1.x", .path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        version: String,
+    },
+}
+
+/// A bundle whose configuration has been parsed.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// `config.json` as it was read.
+    pub bytes: Vec<u8>,
+    /// The same, parsed.
+    pub spec: Spec,
+    /// What was left out of the configuration because it means nothing to this kernel.
+    pub notes: Vec<String>,
+}
+
+impl Bundle {
+    /// Opens a bundle and parses its configuration.
+    ///
+    /// # Errors
+    /// The path that cannot be read, or where the JSON is wrong.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let path = std::path::absolute(path).map_err(|source| Error::File {
+            call: "getcwd for",
+            path: path.to_owned(),
+            source,
+        })?;
+        let directory = open_directory(&path)?;
+        let config = path.join("config.json");
+        let file = match openat(
+            &directory,
+            c"config.json",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
+            Err(Errno::NOENT) => return Err(Error::NoConfig(config)),
+            other => other.map_err(|errno| file_error("open", &config, errno))?,
+        };
+        let bytes = read_all(file.as_fd()).map_err(|errno| file_error("read", &config, errno))?;
+        let (spec, notes) = parse(&bytes).map_err(|source| Error::Json {
+            path: config.clone(),
+            source,
+        })?;
+        let version = spec.version();
+        if !is_supported(version) {
+            return Err(Error::Version {
+                path: config,
+                version: version.clone(),
+            });
+        }
+        Ok(Self {
+            path,
+            bytes,
+            spec,
+            notes,
+        })
+    }
+}
+
+/// Parses a configuration. Capabilities that are not known are left out with a note, as `config.md#process`
+/// asks; everything else that is wrong is an error.
+///
+/// # Errors
+/// Where the JSON is wrong.
+pub fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>), serde_json::Error> {
+    match serde_json::from_slice(bytes) {
+        Ok(spec) => Ok((spec, Vec::new())),
+        Err(error) => parse_without_unknown_capabilities(bytes).ok_or(error),
+    }
+}
+
+fn parse_without_unknown_capabilities(bytes: &[u8]) -> Option<(Spec, Vec<String>)> {
+    let mut config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let sets = config
+        .get_mut("process")?
+        .get_mut("capabilities")?
+        .as_object_mut()?;
+    let mut notes = Vec::new();
+    for set in sets.values_mut().filter_map(serde_json::Value::as_array_mut) {
+        set.retain(|name| {
+            let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
+            if !known {
+                notes.push(format!("unknown capability {name} is left out"));
+            }
+            known
+        });
+    }
+    // An error elsewhere is reported as it was found in the text, with its line.
+    if notes.is_empty() {
+        return None;
+    }
+    Some((serde_json::from_value(config).ok()?, notes))
+}
+
+/// Any 1.x is accepted: minor versions only add.
+fn is_supported(version: &str) -> bool {
+    let mut parts = version.split(['.', '-', '+']);
+    parts.next() == Some("1") && parts.next().is_some_and(|minor| minor.parse::<u32>().is_ok())
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|errno| file_error("open bundle", path, errno))
+}
+
+fn file_error(call: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::File {
+        call,
+        path: path.to_owned(),
+        source: errno.into(),
+    }
+}
+
+/// Reads to the end of a file, usually with one read and one that finds the end.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn read_all(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(32 * 1024);
+    loop {
+        match rustix::io::read(fd, rustix::buffer::spare_capacity(&mut bytes)) {
+            Ok(0) => return Ok(bytes),
+            Ok(_) => bytes.reserve(16 * 1024),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_1_x_is_supported() {
+        for good in ["1.0.0", "1.3.0", "1.2.0-dev", "1.0.2-rc1", "1.9"] {
+            assert!(is_supported(good), "{good}");
+        }
+        for bad in ["", "1", "2.0.0", "0.9.0", "x.1"] {
+            assert!(!is_supported(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn unknown_capabilities_are_left_out_and_nothing_else() {
+        let config = |capability: &str, cwd: &str| {
+            format!(
+                r#"{{"ociVersion":"1.0.0","process":{{"user":{{"uid":0,"gid":0}},"cwd":{cwd},
+                "capabilities":{{"bounding":["CAP_KILL",{capability}]}}}}}}"#
+            )
+        };
+        let (_, notes) = parse(config(r#""CAP_NOT_YET""#, r#""/""#).as_bytes()).unwrap();
+        assert_eq!(notes, [r#"unknown capability "CAP_NOT_YET" is left out"#]);
+        assert!(parse(config(r#""CAP_NOT_YET""#, "7").as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! `create`.
+
+use super::{Global, Outcome, Run};
+use crate::create::Options;
+use crate::plan::Preserved;
+use crate::{create, log};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options that `create` and `run` share.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Directory with config.json
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Send the container's terminal to this Unix socket
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Write the first process's id to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Send a descriptor of the first process to this Unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+    /// Use chroot instead of pivot_root, where the root is a ramdisk (weaker)
+    #[arg(long)]
+    no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// Let the program inherit N descriptors after the standard streams
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Accepted for compatibility: this runtime is never a subreaper
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+impl Common {
+    /// The options in the form of the library.
+    pub fn options(self, global: &Global, detached: bool) -> Options {
+        Options {
+            id: self.id,
+            root: global.root(),
+            bundle: self.bundle,
+            console_socket: self.console_socket,
+            pid_file: self.pid_file,
+            pidfd_socket: self.pidfd_socket,
+            no_pivot: self.no_pivot,
+            no_new_keyring: self.no_new_keyring,
+            preserved: preserved(self.preserve_fds),
+            cgroups: global.cgroups(),
+            rootless: global.rootless(),
+            detached,
+        }
+    }
+}
+
+/// What the program inherits: `LISTEN_FDS` is for whom `LISTEN_PID` names, or anybody without it.
+pub fn preserved(plain: u32) -> Preserved {
+    let listen = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0);
+    let named = std::env::var("LISTEN_PID").ok();
+    let ours = named.is_none_or(|pid| pid == std::process::id().to_string());
+    Preserved {
+        plain,
+        listen: if ours { listen } else { 0 },
+    }
+}
+
+/// Create a container; `start` runs its program.
+#[derive(Debug, Args)]
+pub struct Create {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Run for Create {
+    const NAME: &'static str = "create";
+    const ABOUT: &'static str = "Create a container whose program waits for start";
+
+    fn run(self, global: &Global) -> Outcome {
+        let mut created = create::create(&self.common.options(global, true), true)?;
+        created.keep();
+        for note in &created.notes {
+            log::warning(note);
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,333 @@
+//! The command line, as runc's: one file a command.
+//!
+//! Only the parser of the command that was named is built: the parsers of all commands would cost more than
+//! starting a container's process.
+
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod kill;
+pub mod run;
+pub mod start;
+pub mod state;
+
+use crate::cgroup::Driver;
+use crate::log;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// What a command returns: its exit code, or the error that ends it.
+pub type Outcome = Result<i32, anyhow::Error>;
+
+/// Options before the command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nucleus-runtime",
+    about = "Run containers from OCI bundles",
+    disable_version_flag = true,
+    subcommand_required = true,
+    allow_external_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Global {
+    /// Where the states of containers are kept [default: /run/nucleus-runtime, or
+    /// $XDG_RUNTIME_DIR/nucleus-runtime without root]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Append messages to this file
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// How messages are written
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
+    /// Which messages are written
+    #[arg(long, value_name = "LEVEL", default_value = "warning",
+          value_parser = ["error", "warn", "warning", "info", "debug"])]
+    pub log_level: String,
+    /// Write every step (the same as --log-level debug)
+    #[arg(long)]
+    pub debug: bool,
+    /// Let systemd make the cgroups; linux.cgroupsPath is slice:prefix:name then
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Who makes the cgroups
+    #[arg(long, value_name = "DRIVER", value_parser = ["cgroupfs", "systemd", "disabled"])]
+    pub cgroup_manager: Option<String>,
+    /// Whether to do without root's privileges: true, false or auto
+    #[arg(long, value_name = "WHEN", value_parser = ["true", "false", "auto"])]
+    pub rootless: Option<String>,
+    /// Print the version
+    #[arg(long, short = 'v')]
+    pub version: bool,
+}
+
+impl Global {
+    /// Where states are kept.
+    pub fn root(&self) -> PathBuf {
+        if let Some(root) = &self.root {
+            return root.clone();
+        }
+        match std::env::var_os("XDG_RUNTIME_DIR") {
+            Some(directory) if !rustix::process::geteuid().is_root() => {
+                PathBuf::from(directory).join("nucleus-runtime")
+            }
+            _ => PathBuf::from("/run/nucleus-runtime"),
+        }
+    }
+
+    /// Who makes cgroups.
+    pub fn cgroups(&self) -> Option<Driver> {
+        match self.cgroup_manager.as_deref() {
+            Some("disabled") => None,
+            Some("systemd") => Some(Driver::Systemd),
+            _ if self.systemd_cgroup => Some(Driver::Systemd),
+            _ => Some(Driver::Cgroupfs),
+        }
+    }
+
+    /// `--rootless`.
+    pub fn rootless(&self) -> Option<bool> {
+        match self.rootless.as_deref() {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => None,
+        }
+    }
+
+    fn open_log(&self) -> Result<(), anyhow::Error> {
+        let level = match self.log_level.as_str() {
+            _ if self.debug => log::Level::Debug,
+            "error" => log::Level::Error,
+            "info" => log::Level::Info,
+            "debug" => log::Level::Debug,
+            _ => log::Level::Warning,
+        };
+        let format = if self.log_format == "json" {
+            log::Format::Json
+        } else {
+            log::Format::Text
+        };
+        let open = |path: &PathBuf| {
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            file.map_err(|error| anyhow::Error::new(error).context(format!("open log {}", path.display())))
+        };
+        let file = self.log.as_ref().map(open).transpose()?;
+        log::set(file, format, level);
+        Ok(())
+    }
+}
+
+/// A command: its name, its parser and its work.
+pub struct Entry {
+    name: &'static str,
+    parser: fn() -> Command,
+    run: fn(&Global, &ArgMatches) -> Outcome,
+}
+
+/// Every command, in the order of the help.
+const COMMANDS: &[Entry] = &[
+    entry::<create::Create>(),
+    entry::<start::Start>(),
+    entry::<run::Run>(),
+    entry::<state::State>(),
+    entry::<kill::Kill>(),
+    entry::<delete::Delete>(),
+    entry::<exec::Exec>(),
+];
+
+/// A command's arguments and its work.
+pub trait Run: Args {
+    /// Its name.
+    const NAME: &'static str;
+    /// One line for the help.
+    const ABOUT: &'static str;
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// What ends the command.
+    fn run(self, global: &Global) -> Outcome;
+}
+
+const fn entry<C: Run>() -> Entry {
+    Entry {
+        name: C::NAME,
+        parser: || C::augment_args(Command::new(C::NAME).about(C::ABOUT).bin_name(bin_name(C::NAME))),
+        run: |global, matches| C::from_arg_matches(matches)?.run(global),
+    }
+}
+
+fn bin_name(command: &str) -> String {
+    format!("nucleus-runtime {command}")
+}
+
+/// The whole command line as one definition: for the help, the man pages and the completions.
+pub fn definition() -> Command {
+    let commands = COMMANDS.iter().map(|entry| (entry.parser)());
+    <Global as clap::CommandFactory>::command()
+        .allow_external_subcommands(false)
+        .subcommands(commands)
+}
+
+/// Runs the program and returns its exit code.
+pub fn main() -> i32 {
+    match try_main(std::env::args_os().collect()) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn report(error: &anyhow::Error) -> i32 {
+    if let Some(error) = error.downcast_ref::<clap::Error>() {
+        let code = i32::from(error.use_stderr());
+        if code != 0 {
+            log::error(error.to_string().trim());
+        }
+        let _ = error.print();
+        return code;
+    }
+    let message = format!("{error:#}");
+    log::error(&message);
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("nucleus-runtime: {message}\n"),
+    );
+    1
+}
+
+fn try_main(args: Vec<OsString>) -> Outcome {
+    let command = find_command(&args);
+    let (before, after) = args.split_at(command.unwrap_or(args.len()));
+    let Some(name) = after.first() else {
+        return without_command(before);
+    };
+    let global = Global::command_without_subcommand();
+    let global = Global::from_arg_matches(&global.try_get_matches_from(before)?)?;
+    global.open_log()?;
+    let Some(entry) = COMMANDS.iter().find(|entry| OsStr::new(entry.name) == name) else {
+        // clap knows how to say it, with a suggestion.
+        definition().try_get_matches_from(args)?;
+        return Ok(1);
+    };
+    let parser = (entry.parser)();
+    let matches = parser.clone().try_get_matches_from(normalise(&parser, after))?;
+    (entry.run)(&global, &matches)
+}
+
+impl Global {
+    fn command_without_subcommand() -> Command {
+        <Self as clap::CommandFactory>::command().subcommand_required(false)
+    }
+}
+
+fn without_command(args: &[OsString]) -> Outcome {
+    let matches = Global::command_without_subcommand().try_get_matches_from(args);
+    let help = || {
+        definition()
+            .try_get_matches_from(args)
+            .map(|_| 1)
+            .map_err(anyhow::Error::new)
+    };
+    match matches {
+        Ok(matches) if matches.get_flag("version") => {
+            print_version();
+            Ok(0)
+        }
+        _ => help(),
+    }
+}
+
+/// The lines that clients parse: name and version, commit, specification.
+fn print_version() {
+    let commit = option_env!("NUCLEUS_COMMIT").unwrap_or("unknown");
+    let version = env!("CARGO_PKG_VERSION");
+    let spec = crate::state::OCI_VERSION;
+    print(&format!(
+        "nucleus-runtime version {version}\ncommit: {commit}\nspec: {spec}\n"
+    ));
+}
+
+/// Writes to the standard output; a reader that has gone is not an error.
+pub fn print(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+}
+
+/// Options before the command that take a value in the next argument.
+const WITH_VALUE: [&str; 6] = [
+    "root",
+    "log",
+    "log-format",
+    "log-level",
+    "cgroup-manager",
+    "rootless",
+];
+
+/// Where the command's name stands.
+fn find_command(args: &[OsString]) -> Option<usize> {
+    let mut index = 1;
+    while let Some(arg) = args.get(index) {
+        let Some(option) = arg.to_str().and_then(|arg| arg.strip_prefix('-')) else {
+            return Some(index);
+        };
+        let option = option.strip_prefix('-').unwrap_or(option);
+        index += if WITH_VALUE.contains(&option) { 2 } else { 1 };
+    }
+    None
+}
+
+/// Go programs take `-option` for `--option`, and callers use it: `-no-subreaper`.
+fn normalise(parser: &Command, args: &[OsString]) -> Vec<OsString> {
+    let mut ended = false;
+    let takes_program = parser.get_positionals().any(|arg| arg.is_trailing_var_arg_set());
+    let known = |name: &str| parser.get_arguments().any(|arg| arg.get_long() == Some(name));
+    args.iter()
+        .enumerate()
+        .map(|(index, arg)| {
+            let Some(text) = arg.to_str() else {
+                return arg.clone();
+            };
+            ended |= text == "--" || takes_program && index > 0 && !text.starts_with('-');
+            let name = text
+                .strip_prefix('-')
+                .and_then(|rest| rest.split('=').next())
+                .unwrap_or_default();
+            let single = !ended && name.len() > 1 && !name.starts_with('-');
+            if single && known(name) {
+                OsString::from(format!("-{text}"))
+            } else {
+                arg.clone()
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn the_command_is_found_after_options_with_values() {
+        let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(find_command(&args("x --root /r --debug run id")), Some(4));
+        assert_eq!(find_command(&args("x --root=/r state id")), Some(2));
+        assert_eq!(find_command(&args("x --version")), None);
+    }
+
+    #[test]
+    fn single_dashes_are_taken_before_the_program_only() {
+        let parser = (entry::<exec::Exec>().parser)();
+        let args: Vec<OsString> = ["exec", "-cwd=/x", "-t", "id", "prog", "-env"]
+            .map(OsString::from)
+            .into();
+        assert_eq!(
+            normalise(&parser, &args),
+            ["exec", "--cwd=/x", "-t", "id", "prog", "-env"].map(OsString::from)
+        );
+    }
+}

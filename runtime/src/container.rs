@@ -1,0 +1,208 @@
+//! An existing container, as a command finds it.
+
+use crate::lifecycle::{self, Operation, Refusal, Status};
+use crate::state::{self, Directory, HookState, Process, Record};
+use nucleus_sys::signal::pidfd_send_signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::path::Path;
+use std::time::Duration;
+
+/// Why a command cannot act on a container.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its state.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// Its status forbids it.
+    #[error("container {id:?}: {refusal}")]
+    Refused {
+        /// The container.
+        id: String,
+        /// What and why.
+        refusal: Refusal,
+    },
+    /// Its first process cannot be reached.
+    #[error("container {id:?}: {call} process {pid}")]
+    Process {
+        /// The container.
+        id: String,
+        /// The call.
+        call: &'static str,
+        /// The process.
+        pid: u32,
+        /// Its errno.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::Error),
+    /// It would not die.
+    #[error("container {0:?} is still alive 10 seconds after SIGKILL")]
+    Immortal(String),
+}
+
+/// A container and its status at one moment.
+#[derive(Debug)]
+pub struct Container {
+    /// Its state directory.
+    pub directory: Directory,
+    /// What was recorded; nothing when `create` died before it had made anything.
+    pub record: Option<Record>,
+    /// Its first process, once it was created.
+    pub process: Option<Process>,
+    /// Its status.
+    pub status: Status,
+}
+
+impl Container {
+    /// Finds a container without waiting for other commands.
+    ///
+    /// # Errors
+    /// That it does not exist, or that its state is damaged.
+    pub fn open(root: &Path, id: &str) -> Result<Self, Error> {
+        Self::look(Directory::open(root, id)?)
+    }
+
+    /// Finds a container and takes its lock, so that nobody else changes it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); that another command holds the lock for too long.
+    pub fn open_locked(root: &Path, id: &str) -> Result<Self, Error> {
+        let directory = Directory::open(root, id)?;
+        directory.lock()?;
+        let mut container = Self::look(directory)?;
+        if container.status == Status::Creating {
+            // With the lock in hand nobody is creating it: `create` was killed.
+            container.status = Status::Stopped;
+        }
+        Ok(container)
+    }
+
+    fn look(directory: Directory) -> Result<Self, Error> {
+        let (mut status, process) = directory.status()?;
+        let record = directory.record()?;
+        if matches!(status, Status::Running | Status::Created)
+            && let Some(record) = &record
+            && record.cgroup.is_frozen()?
+        {
+            status = Status::Paused;
+        }
+        Ok(Self {
+            directory,
+            record,
+            process,
+            status,
+        })
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        self.directory.id()
+    }
+
+    /// Asks the status machine.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn allow(&self, operation: Operation) -> Result<(), Error> {
+        match lifecycle::apply(self.status, operation) {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(Error::Refused {
+                id: self.id().to_owned(),
+                refusal,
+            }),
+        }
+    }
+
+    /// The state for hooks and `state`.
+    pub fn hook_state(&self) -> Option<HookState> {
+        self.record.as_ref().map(HookState::of)
+    }
+
+    /// A descriptor of the first process, if it is still alive.
+    ///
+    /// # Errors
+    /// As `pidfd_open(2)`.
+    pub fn pidfd(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(process) = self.process else {
+            return Ok(None);
+        };
+        let Some(pid) = Pid::from_raw(process.pid as i32) else {
+            return Ok(None);
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(None),
+            result => result.map_err(|errno| self.error("pidfd_open", errno))?,
+        };
+        // The id may have been given to another process before the descriptor held it.
+        Ok(process.is_alive().then_some(pidfd))
+    }
+
+    /// Sends a signal to the first process.
+    ///
+    /// # Errors
+    /// As `pidfd_send_signal(2)`.
+    pub fn signal(&self, signo: i32) -> Result<(), Error> {
+        let Some(pidfd) = self.pidfd()? else { return Ok(()) };
+        match pidfd_send_signal(pidfd.as_fd(), signo) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(self.error("pidfd_send_signal", errno)),
+        }
+    }
+
+    /// Ends every process of the container and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Immortal`], or the failed call.
+    pub fn end(&self) -> Result<(), Error> {
+        let pidfd = self.pidfd()?;
+        self.signal(libc::SIGKILL)?;
+        if let Some(record) = &self.record {
+            record.cgroup.kill_all(libc::SIGKILL)?;
+        }
+        let Some(pidfd) = pidfd else { return Ok(()) };
+        let timeout = Timespec {
+            tv_sec: Duration::from_secs(10).as_secs() as i64,
+            tv_nsec: 0,
+        };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => Err(Error::Immortal(self.id().to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes everything that was made for the container. Its processes have ended.
+    ///
+    /// The order is the reverse of creation; the state goes last, so that a command killed here can be
+    /// repeated.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn remove(self) -> Result<(), Error> {
+        if let Some(record) = &self.record {
+            if !record.pid_namespace {
+                // Without a pid namespace of its own the others survive the first process.
+                record.cgroup.kill_all(libc::SIGKILL)?;
+            }
+            record.cgroup.delete()?;
+        }
+        if let Some(directory) = self.directory.init()?.and_then(|init| init.intel_rdt) {
+            let _ = std::fs::remove_dir(directory);
+        }
+        Ok(self.directory.remove()?)
+    }
+
+    fn error(&self, call: &'static str, errno: Errno) -> Error {
+        let pid = self.process.map_or(0, |process| process.pid);
+        Error::Process {
+            id: self.id().to_owned(),
+            call,
+            pid,
+            source: errno.into(),
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! The parent's side of `create` and `run`: everything up to status `created`.
+
+use crate::bundle::{self, Bundle};
+use crate::cgroup;
+use crate::fault::{Call, Fault};
+use crate::hooks;
+use crate::host::{self, HostFacts};
+use crate::idmap;
+use crate::init::{self, StartFifos};
+use crate::plan::{self, Plan};
+use crate::spawn::{self, Handed, Spawned};
+use crate::state::{self, Directory, Process, Record};
+use crate::sync::{FromChild, ToChild};
+use crate::{intel_rdt, net_device, notify};
+use nucleus_sys::signal;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::path::{Path, PathBuf};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The container's id.
+    pub id: String,
+    /// Where states are kept.
+    pub root: PathBuf,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds` and `LISTEN_FDS`.
+    pub preserved: plan::Preserved,
+    /// Who makes cgroups, if anyone.
+    pub cgroups: Option<cgroup::Driver>,
+    /// `--rootless`.
+    pub rootless: Option<bool>,
+    /// Whether the command returns before the container ends: then nobody would hold its terminal.
+    pub detached: bool,
+}
+
+/// Why a container could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// The host.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// The configuration.
+    #[error("config.json: {0}")]
+    Plan(#[from] plan::Error),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// `process.terminal` and the options do not fit together.
+    #[error("{0}")]
+    Terminal(&'static str),
+    /// `--preserve-fds` or `LISTEN_FDS` names a descriptor that is not open.
+    #[error("descriptor {0} is to be preserved, but it is not open")]
+    Preserved(u32),
+    /// A step of the parent.
+    #[error("{step}: {fault}")]
+    Parent {
+        /// The step.
+        step: &'static str,
+        /// What failed.
+        fault: Fault,
+    },
+    /// A step of the child, described with its object.
+    #[error("{0}")]
+    Child(String),
+    /// The child ended without a word.
+    #[error("the container's first process died during set-up, {0}")]
+    Died(String),
+    /// A hook.
+    #[error("{kind} hooks: {source}")]
+    Hook {
+        /// Which kind.
+        kind: &'static str,
+        /// Which one and why.
+        source: hooks::Error,
+    },
+}
+
+/// A created container, with its lock.
+#[derive(Debug)]
+pub struct Created {
+    /// Its state directory.
+    pub directory: Directory,
+    /// Its plan.
+    pub plan: Plan,
+    /// What was recorded of it.
+    pub record: Record,
+    /// Its first process.
+    pub spawned: Spawned,
+    /// Its cgroups.
+    pub cgroup: cgroup::Record,
+    /// The master of its terminal, for `run` in the foreground.
+    pub terminal: Option<OwnedFd>,
+    /// Things to log.
+    pub notes: Vec<String>,
+    undo: Undo,
+}
+
+impl Created {
+    /// The container is complete: a later failure no longer undoes it.
+    pub fn keep(&mut self) {
+        self.undo.armed = false;
+    }
+}
+
+/// What is undone, in reverse, when creation fails.
+#[derive(Debug, Default)]
+struct Undo {
+    armed: bool,
+    cgroup: Option<cgroup::Record>,
+    intel_rdt: Option<PathBuf>,
+}
+
+/// Creates a container. With `wait_for_start` its first process waits for `start`; otherwise for
+/// [`ToChild::Start`] on the channel.
+///
+/// # Errors
+/// The first thing that failed; nothing that was made for the container is left then.
+pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error> {
+    check_preserved(options.preserved)?;
+    state::check_id(&options.id)?;
+    let Bundle {
+        path,
+        bytes,
+        spec,
+        notes,
+    } = Bundle::open(&options.bundle)?;
+    let host = HostFacts::probe(options.rootless)?;
+    let request = plan::Request {
+        id: &options.id,
+        bundle: &path,
+        spec: &spec,
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserved: options.preserved,
+        cgroups: options.cgroups,
+    };
+    let mut plan = plan::plan(&request, &host)?;
+    plan.notes.splice(0..0, notes);
+    check_terminal(plan.terminal, options.console_socket.as_deref(), options.detached)?;
+    log_steps(&plan);
+    let console = connect(options.console_socket.as_deref())?;
+    let mask = signal::block_all();
+    let directory = Directory::create(&options.root, &options.id)?;
+    let record = record(&plan, &spec, options, &path, &host);
+    let prepared = prepare(&directory, &record, &bytes, wait_for_start);
+    let start = match prepared {
+        Ok(start) => start,
+        Err(error) => {
+            let _ = directory.remove();
+            return Err(error);
+        }
+    };
+    Creation {
+        host,
+        options,
+        directory,
+        plan,
+        record,
+        undo: Undo {
+            armed: true,
+            ..Undo::default()
+        },
+    }
+    .run(Handed {
+        given: Vec::new(),
+        tasks: Vec::new(),
+        start,
+        console,
+        mask,
+    })
+}
+
+fn prepare(
+    directory: &Directory,
+    record: &Record,
+    config: &[u8],
+    wait_for_start: bool,
+) -> Result<Option<StartFifos>, Error> {
+    directory.write("config.json", config)?;
+    let json = serde_json::to_vec(record).map_err(|source| state::Error::Damaged {
+        path: PathBuf::from("state.json"),
+        source,
+    })?;
+    directory.write("state.json", &json)?;
+    if !wait_for_start {
+        return Ok(None);
+    }
+    Ok(Some(StartFifos {
+        start: directory.make_fifo("start")?,
+        result: directory.make_fifo("result")?,
+    }))
+}
+
+/// A container on its way to `created`.
+struct Creation<'a> {
+    host: HostFacts,
+    options: &'a Options,
+    directory: Directory,
+    plan: Plan,
+    record: Record,
+    undo: Undo,
+}
+
+impl Creation<'_> {
+    fn run(mut self, handed: Handed) -> Result<Created, Error> {
+        let mut terminal = None;
+        let made = self.cgroups_and_child(handed).and_then(|(spawned, cgroup)| {
+            match self.attend(&spawned, &cgroup, &mut terminal) {
+                Ok(()) => Ok((spawned, cgroup)),
+                Err(error) => Err(end(&spawned, error)),
+            }
+        });
+        match made {
+            Ok((spawned, cgroup)) => Ok(Created {
+                notes: std::mem::take(&mut self.plan.notes),
+                directory: self.directory,
+                plan: self.plan,
+                record: self.record,
+                spawned,
+                cgroup,
+                terminal,
+                undo: self.undo,
+            }),
+            Err(error) => {
+                undo(&self.undo);
+                let _ = self.directory.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn cgroups_and_child(&mut self, mut handed: Handed) -> Result<(Spawned, cgroup::Record), Error> {
+        let entered = cgroup::create(&self.plan.cgroup)?;
+        self.undo.cgroup = Some(entered.record.clone());
+        handed.tasks = entered.tasks;
+        let into = entered.into.as_ref().map(AsFd::as_fd);
+        let spawned = spawn::spawn(&self.plan, into, handed).map_err(|fault| Error::Parent {
+            step: "start the container's first process",
+            fault,
+        })?;
+        Ok((spawned, entered.record))
+    }
+
+    /// Follows the protocol until the child is ready.
+    fn attend(
+        &mut self,
+        spawned: &Spawned,
+        cgroup: &cgroup::Record,
+        terminal: &mut Option<OwnedFd>,
+    ) -> Result<(), Error> {
+        if self.plan.proceed {
+            self.before_proceed(spawned)?;
+            send(spawned, ToChild::Proceed)?;
+        }
+        // While the child works: the file gets its name when the child is ready.
+        let pid = spawned.pid.as_raw_nonzero().get() as u32;
+        let process = Process::now(pid)
+            .ok_or_else(|| Error::Died(String::from("before it could be looked at")))
+            .map_err(|error| explain(spawned, &self.plan, error))?;
+        self.directory.write_hidden(
+            "init",
+            &init_file(process, cgroup, self.undo.intel_rdt.as_deref()),
+        )?;
+        loop {
+            match receive(spawned)? {
+                FromChild::Mounted => {
+                    self.runtime_hooks(pid)?;
+                    send(spawned, ToChild::HooksDone)?;
+                }
+                FromChild::Terminal(master) => *terminal = Some(master),
+                FromChild::Listener(listener) => {
+                    send_listener(&self.plan, pid, listener)?;
+                    send(spawned, ToChild::ListenerSent)?;
+                }
+                FromChild::Ready => break,
+                FromChild::Failed(failure) => return Err(Error::Child(init::describe(&failure, &self.plan))),
+                FromChild::Closed => return Err(Error::Died(how_it_ended(spawned))),
+            }
+        }
+        self.directory.publish("init")?;
+        self.tell_pid(spawned, pid)
+    }
+
+    fn before_proceed(&mut self, spawned: &Spawned) -> Result<(), Error> {
+        let step = |step| move |fault| Error::Parent { step, fault };
+        if let Some(maps) = &self.plan.id_maps {
+            let needs_helper = self.host.needs_map_helper(maps);
+            let privileged = !self.host.rootless();
+            idmap::write_maps(spawned.pid, maps, needs_helper, privileged)
+                .map_err(step("write the id maps"))?;
+        }
+        if !self.plan.net_devices.is_empty() {
+            net_device::move_into(spawned.pid, &self.plan.net_devices)
+                .map_err(step("move the network devices"))?;
+        }
+        if let Some(rdt) = &self.plan.intel_rdt {
+            self.undo.intel_rdt =
+                intel_rdt::apply(rdt, self.directory.id(), spawned.pid).map_err(step("set up intelRdt"))?;
+        }
+        Ok(())
+    }
+
+    fn runtime_hooks(&self, pid: u32) -> Result<(), Error> {
+        let state = self.plan.hook_state.json("creating", Some(pid));
+        let hooks = &self.plan.hooks;
+        for (kind, list) in [
+            ("prestart", &hooks.prestart),
+            ("createRuntime", &hooks.create_runtime),
+        ] {
+            hooks::run_all(list, &state).map_err(|source| Error::Hook { kind, source })?;
+        }
+        Ok(())
+    }
+
+    fn tell_pid(&self, spawned: &Spawned, pid: u32) -> Result<(), Error> {
+        if let Some(path) = &self.options.pid_file {
+            write_pid_file(path, pid).map_err(|fault| Error::Parent {
+                step: "write the pid file",
+                fault,
+            })?;
+        }
+        if let Some(path) = &self.options.pidfd_socket {
+            send_pidfd(path, spawned).map_err(|fault| Error::Parent {
+                step: "send the pidfd",
+                fault,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Undoes what a failed creation has made, in reverse.
+fn undo(undo: &Undo) {
+    if let Some(path) = &undo.intel_rdt {
+        let _ = std::fs::remove_dir(path);
+    }
+    if let Some(record) = &undo.cgroup {
+        let _ = record.delete();
+    }
+}
+
+/// Ends a container whose start failed, in reverse: process, cgroups, state.
+pub fn abandon(created: Created) {
+    kill(&created.spawned);
+    if created.undo.armed {
+        undo(&created.undo);
+        let _ = created.directory.remove();
+    }
+}
+
+/// Checks that the descriptors to preserve are open, before any of ours could take their numbers.
+///
+/// # Errors
+/// [`Error::Preserved`].
+pub fn check_preserved(preserved: plan::Preserved) -> Result<(), Error> {
+    for number in 3..3 + preserved.plain + preserved.listen {
+        if !nucleus_sys::process::is_open(number as i32) {
+            return Err(Error::Preserved(number));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a terminal has somebody to hold it, and that a socket has a terminal to get.
+///
+/// # Errors
+/// [`Error::Terminal`].
+pub fn check_terminal(terminal: bool, socket: Option<&Path>, detached: bool) -> Result<(), Error> {
+    match (terminal, socket) {
+        (true, None) if detached => Err(Error::Terminal(
+            "process.terminal is set, and this command does not wait for the container: \
+             give --console-socket, where the terminal is sent to",
+        )),
+        (false, Some(_)) => Err(Error::Terminal(
+            "--console-socket was given, but process.terminal is not set: there is no terminal to send",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Logs the steps of a plan, for `--debug`.
+pub fn log_steps(plan: &Plan) {
+    if crate::log::debugging() {
+        for (index, step) in plan.steps.iter().enumerate() {
+            crate::log::debug(&format!("step {index}: {step}"));
+        }
+    }
+}
+
+fn record(
+    plan: &Plan,
+    spec: &oci_spec::runtime::Spec,
+    options: &Options,
+    bundle: &Path,
+    host: &HostFacts,
+) -> Record {
+    let rootfs = spec
+        .root()
+        .as_ref()
+        .map(|root| bundle.join(root.path()))
+        .unwrap_or_default();
+    Record {
+        oci_version: spec.version().clone(),
+        id: options.id.clone(),
+        bundle: bundle.to_owned(),
+        rootfs,
+        annotations: state::annotations(spec),
+        created: crate::log::now(),
+        owner: host.uid,
+        cgroup: plan.cgroup.intent(),
+        pid_namespace: plan.clone_flags & libc::CLONE_NEWPID as u64 != 0,
+    }
+}
+
+fn init_file(process: Process, cgroup: &cgroup::Record, intel_rdt: Option<&Path>) -> Vec<u8> {
+    let file = state::Init {
+        process,
+        cgroup: cgroup.clone(),
+        intel_rdt: intel_rdt.map(Path::to_owned),
+    };
+    serde_json::to_vec(&file).unwrap_or_default()
+}
+
+/// Connects to a Unix socket of the caller.
+///
+/// # Errors
+/// The failed call with the path.
+pub fn connect(path: Option<&Path>) -> Result<Option<OwnedFd>, Error> {
+    let Some(path) = path else { return Ok(None) };
+    connect_stream(path).map(Some).map_err(|fault| Error::Parent {
+        step: "connect to the console socket",
+        fault,
+    })
+}
+
+fn connect_stream(path: &Path) -> Result<OwnedFd, Fault> {
+    let stream =
+        std::os::unix::net::UnixStream::connect(path).call_on("connect", || path.display().to_string())?;
+    Ok(stream.into())
+}
+
+/// Writes a pid file so that it is there complete or not at all.
+///
+/// # Errors
+/// The failed call with the path.
+pub fn write_pid_file(path: &Path, pid: u32) -> Result<(), Fault> {
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(path.file_name().unwrap_or_default());
+    let hidden = path.with_file_name(hidden);
+    let written = std::fs::write(&hidden, pid.to_string()).and_then(|()| std::fs::rename(&hidden, path));
+    written.call_on("write", || path.display().to_string())
+}
+
+/// Sends the first process's pidfd to `--pidfd-socket`.
+///
+/// # Errors
+/// The failed call.
+pub fn send_pidfd(path: &Path, spawned: &Spawned) -> Result<(), Fault> {
+    let socket = connect_stream(path)?;
+    crate::sync::send_fd(socket.as_fd(), b"pidfd", spawned.pidfd.as_fd()).call("sendmsg")
+}
+
+/// Hands a seccomp listener to the agent that the configuration names.
+///
+/// # Errors
+/// That the agent cannot be reached.
+pub fn send_listener(plan: &Plan, pid: u32, listener: OwnedFd) -> Result<(), Error> {
+    let state = plan.hook_state.json("creating", Some(pid));
+    let sent = match &plan.listener {
+        Some(agent) => notify::send(agent, &state, pid, listener.as_fd()),
+        None => Err(Fault::finding(
+            "a filter with SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath",
+        )),
+    };
+    sent.map_err(|fault| Error::Parent {
+        step: "hand the seccomp listener over",
+        fault,
+    })
+}
+
+fn send(spawned: &Spawned, message: ToChild) -> Result<(), Error> {
+    spawned
+        .channel
+        .send(message)
+        .call("send")
+        .map_err(|fault| Error::Parent {
+            step: "talk to the child",
+            fault,
+        })
+}
+
+fn receive(spawned: &Spawned) -> Result<FromChild, Error> {
+    spawned
+        .channel
+        .receive()
+        .call("recvmsg")
+        .map_err(|fault| Error::Parent {
+            step: "talk to the child",
+            fault,
+        })
+}
+
+/// The child's own report tells more than what the parent has noticed.
+fn explain(spawned: &Spawned, plan: &Plan, error: Error) -> Error {
+    match receive(spawned) {
+        Ok(FromChild::Failed(failure)) => Error::Child(init::describe(&failure, plan)),
+        _ => error,
+    }
+}
+
+fn end(spawned: &Spawned, error: Error) -> Error {
+    kill(spawned);
+    error
+}
+
+fn kill(spawned: &Spawned) {
+    let _ = pidfd_send_signal(&spawned.pidfd, Signal::KILL);
+    let _ = waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED);
+}
+
+fn how_it_ended(spawned: &Spawned) -> String {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::PidFd(spawned.pidfd.as_fd()), options) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("with exit code {code}"),
+            (_, Some(signal)) if signal == libc::SIGKILL => {
+                "killed by SIGKILL: is the memory limit too small for set-up?".to_owned()
+            }
+            (_, Some(signal)) => format!("by signal {signal}"),
+            _ => "for an unknown reason".to_owned(),
+        },
+        _ => "for an unknown reason".to_owned(),
+    }
+}

@@ -1,0 +1,144 @@
+//! User, groups, capabilities and limits of the process.
+
+use crate::fault::{Call, Fault};
+use rustix::io::Errno;
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+
+/// Who the process runs as.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// User id in the container.
+    pub uid: u32,
+    /// Group id in the container.
+    pub gid: u32,
+    /// Supplementary groups; `None` where the user namespace forbids `setgroups(2)` and none are asked for.
+    pub groups: Option<Vec<u32>>,
+    /// File mode creation mask.
+    pub umask: u32,
+}
+
+/// The five capability sets as bit masks; bit n is capability number n. `capabilities(7)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Upper bound for file capabilities.
+    pub bounding: u64,
+    /// In force.
+    pub effective: u64,
+    /// Kept over exec by programs that ask for it.
+    pub inheritable: u64,
+    /// May be made effective.
+    pub permitted: u64,
+    /// Kept over exec.
+    pub ambient: u64,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Its number.
+    pub resource: Resource,
+    /// Its name, for messages.
+    pub name: String,
+    /// Soft limit in the resource's unit, `u64::MAX` for none.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// The highest capability number that a mask can hold.
+const LAST_CAPABILITY: u32 = 63;
+
+/// Becomes the process's user with exactly these capabilities.
+///
+/// The order is forced: the bounding set needs `CAP_SETPCAP`, the groups `CAP_SETGID`, so both come before
+/// the user changes; the ambient set needs permitted and inheritable in place, so it comes last.
+///
+/// # Errors
+/// The failed call.
+pub fn assume(identity: &Identity, capabilities: &Capabilities) -> Result<(), Fault> {
+    drop_bounding(capabilities.bounding)?;
+    let changes_user = identity.uid != 0;
+    if changes_user {
+        set_keep_capabilities(true).call("prctl PR_SET_KEEPCAPS")?;
+    }
+    set_user(identity)?;
+    if changes_user {
+        set_keep_capabilities(false).call("prctl PR_SET_KEEPCAPS")?;
+    }
+    let sets = CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(capabilities.effective),
+        permitted: CapabilitySet::from_bits_retain(capabilities.permitted),
+        inheritable: CapabilitySet::from_bits_retain(capabilities.inheritable),
+    };
+    set_capabilities(None, sets).call("capset")?;
+    set_ambient(capabilities.ambient)
+}
+
+fn drop_bounding(keep: u64) -> Result<(), Fault> {
+    for number in 0..=LAST_CAPABILITY {
+        let bit = 1u64 << number;
+        if keep & bit != 0 {
+            continue;
+        }
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit)) {
+            Ok(()) => {}
+            // Past the kernel's last capability.
+            Err(Errno::INVAL) => return Ok(()),
+            Err(errno) => return Err(errno).call_on("prctl PR_CAPBSET_DROP", || number.to_string()),
+        }
+    }
+    Ok(())
+}
+
+fn set_user(identity: &Identity) -> Result<(), Fault> {
+    if let Some(groups) = &identity.groups {
+        let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        set_thread_groups(&groups).call("setgroups")?;
+    }
+    let gid = Gid::from_raw(identity.gid);
+    set_thread_res_gid(gid, gid, gid).call("setresgid")?;
+    let uid = Uid::from_raw(identity.uid);
+    set_thread_res_uid(uid, uid, uid).call("setresuid")?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(identity.umask));
+    Ok(())
+}
+
+fn set_ambient(ambient: u64) -> Result<(), Fault> {
+    clear_ambient_capability_set().call("prctl PR_CAP_AMBIENT_CLEAR_ALL")?;
+    for number in (0..=LAST_CAPABILITY).filter(|number| ambient & 1 << number != 0) {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        configure_capability_in_ambient_set(capability, true)
+            .call_on("prctl PR_CAP_AMBIENT_RAISE", || number.to_string())?;
+    }
+    Ok(())
+}
+
+/// Becomes user and group 0 of a user namespace just entered, to own what is made from here on.
+///
+/// # Errors
+/// The failed call: `EINVAL` when the id maps have no 0.
+pub fn become_root() -> Result<(), Fault> {
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).call("setresgid")?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).call("setresuid")
+}
+
+/// Sets resource limits.
+///
+/// # Errors
+/// The failed call with the limit's name: `EPERM` when a hard limit would rise without `CAP_SYS_RESOURCE`.
+pub fn set_limits(limits: &[Limit]) -> Result<(), Fault> {
+    for limit in limits {
+        let value = |raw: u64| (raw != u64::MAX).then_some(raw);
+        let rlimit = Rlimit {
+            current: value(limit.soft),
+            maximum: value(limit.hard),
+        };
+        setrlimit(limit.resource, rlimit).call_on("setrlimit", || limit.name.clone())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! `exec`: its own road, from a running container to one more process in it.
+
+use crate::cgroup;
+use crate::container::{self, Container};
+use crate::create::{self, connect};
+use crate::fault::{Call, Fault};
+use crate::host::{self, HostFacts};
+use crate::init;
+use crate::lifecycle::{Operation, Status};
+use crate::plan::exec::Request;
+use crate::plan::{self, Plan, Preserved};
+use crate::spawn::{self, Handed, Spawned};
+use crate::state;
+use crate::supervise::{self, Foreground};
+use crate::sync::{FromChild, ToChild};
+use nucleus_sys::signal;
+use oci_spec::runtime as oci;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::path::PathBuf;
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The container's id.
+    pub id: String,
+    /// Where states are kept.
+    pub root: PathBuf,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--preserve-fds` and `LISTEN_FDS`.
+    pub preserved: Preserved,
+    /// `--cgroup`: a cgroup below the container's, for all controllers or one.
+    pub cgroup: Vec<String>,
+    /// `--rootless`.
+    pub rootless: Option<bool>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
+}
+
+/// Why no process could be run in a container.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// Its state.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// It is paused.
+    #[error("container {0:?} is paused: resume it, or give --ignore-paused to let the process wait")]
+    Paused(String),
+    /// It has no record or no process.
+    #[error("container {0:?} has no process to join")]
+    NoProcess(String),
+    /// Its recorded configuration.
+    #[error("the recorded config.json")]
+    Config(#[source] serde_json::Error),
+    /// The host.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// The process.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// The cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// As for `create`.
+    #[error(transparent)]
+    Create(#[from] create::Error),
+    /// Waiting for it.
+    #[error("wait for the process")]
+    Wait(#[source] std::io::Error),
+}
+
+/// A container that a process can be run in.
+#[derive(Debug)]
+pub struct Target {
+    container: Container,
+    /// The configuration as it was at `create`.
+    pub spec: oci::Spec,
+}
+
+/// Finds the container and its recorded configuration.
+///
+/// # Errors
+/// That it does not run.
+pub fn find(options: &Options) -> Result<Target, Error> {
+    let container = Container::open(&options.root, &options.id)?;
+    container.allow(Operation::Exec)?;
+    if container.status == Status::Paused && !options.ignore_paused {
+        return Err(Error::Paused(options.id.clone()));
+    }
+    let config = container.directory.read("config.json")?.unwrap_or_default();
+    let (spec, _) = crate::bundle::parse(&config).map_err(Error::Config)?;
+    Ok(Target { container, spec })
+}
+
+/// Runs a process in the container; returns its exit code, or 0 at once when detached.
+///
+/// # Errors
+/// The first thing that failed.
+pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Result<i32, Error> {
+    let Target { container, spec } = target;
+    let missing = || Error::NoProcess(options.id.clone());
+    let record = container.record.as_ref().ok_or_else(missing)?;
+    let init = container.process.ok_or_else(missing)?;
+    let pidfd = container.pidfd()?.ok_or_else(missing)?;
+    create::check_preserved(options.preserved)?;
+    let host = HostFacts::probe(options.rootless)?;
+    let entered = record.cgroup.enter(&options.cgroup)?;
+    let request = Request {
+        id: &options.id,
+        bundle: &record.bundle,
+        spec,
+        process,
+        init: init.pid,
+        by_tasks: !entered.tasks.is_empty(),
+        preserved: options.preserved,
+    };
+    let plan = plan::exec::plan(&request, &host)?;
+    create::check_terminal(plan.terminal, options.console_socket.as_deref(), options.detach)?;
+    create::log_steps(&plan);
+    for note in &plan.notes {
+        crate::log::debug(note);
+    }
+    let console = connect(options.console_socket.as_deref())?;
+    let mask = signal::block_all();
+    let handed = Handed {
+        given: vec![pidfd],
+        tasks: entered.tasks,
+        start: None,
+        console,
+        mask,
+    };
+    let spawned = spawn::spawn(&plan, entered.into.as_ref().map(AsFd::as_fd), handed).map_err(|fault| {
+        create::Error::Parent {
+            step: "start a process in the container",
+            fault,
+        }
+    })?;
+    follow(options, &plan, spawned)
+}
+
+fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error> {
+    match attend(options, plan, &spawned) {
+        Err(error) => {
+            let _ = pidfd_send_signal(&spawned.pidfd, Signal::KILL);
+            let _ = waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED);
+            Err(error.into())
+        }
+        Ok(_) if options.detach => Ok(0),
+        Ok(terminal) => supervise::wait(Foreground {
+            pidfd: spawned.pidfd.as_fd(),
+            terminal,
+        })
+        .map_err(|errno| Error::Wait(errno.into())),
+    }
+}
+
+fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<OwnedFd>, create::Error> {
+    let parent = |step| move |fault: Fault| create::Error::Parent { step, fault };
+    let talk = parent("talk to the child");
+    let pid = spawned.pid.as_raw_nonzero().get() as u32;
+    let mut terminal = None;
+    loop {
+        match spawned.channel.receive().call("recvmsg").map_err(talk)? {
+            FromChild::Terminal(master) => terminal = Some(master),
+            FromChild::Listener(listener) => {
+                create::send_listener(plan, pid, listener)?;
+                spawned
+                    .channel
+                    .send(ToChild::ListenerSent)
+                    .call("send")
+                    .map_err(talk)?;
+            }
+            FromChild::Ready => {
+                if let Some(path) = &options.pid_file {
+                    create::write_pid_file(path, pid).map_err(parent("write the pid file"))?;
+                }
+                if let Some(path) = &options.pidfd_socket {
+                    create::send_pidfd(path, spawned).map_err(parent("send the pidfd"))?;
+                }
+                spawned.channel.send(ToChild::Start).call("send").map_err(talk)?;
+            }
+            FromChild::Failed(failure) => return Err(create::Error::Child(init::describe(&failure, plan))),
+            FromChild::Mounted => {}
+            // exec has closed the other end.
+            FromChild::Closed => return Ok(terminal),
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The pure decision: `(Spec, HostFacts) -> Plan`. Everything is decided, checked and allocated here, before
+//! the fork; the parent and the child only carry it out.
+
+mod devices;
+pub mod exec;
+mod mounts;
+pub mod namespaces;
+pub mod options;
+mod paths;
+pub mod process;
+pub mod step;
+pub mod sysctl;
+
+use crate::cgroup;
+use crate::hooks::Hooks;
+use crate::host::HostFacts;
+use crate::state::HookState;
+use nucleus_sys::exec::CStrings;
+use oci_spec::runtime as oci;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use step::{FdSlot, Step};
+
+/// Why a configuration cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that can never be right.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Where in config.json.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something that this kernel, host or caller cannot do.
+    #[error("{field} cannot be enforced: {reason}")]
+    Unsupported {
+        /// Where in config.json.
+        field: String,
+        /// Why not.
+        reason: String,
+    },
+    /// `linux.resources` or `linux.cgroupsPath`.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// `linux.seccomp`.
+    #[error("linux.seccomp: {0}")]
+    Seccomp(#[from] crate::seccomp::Error),
+}
+
+impl Error {
+    fn value(reason: String) -> Self {
+        Self::Invalid {
+            field: String::new(),
+            reason,
+        }
+    }
+
+    fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    fn unsupported(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unsupported {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Adds where in config.json the error is.
+    fn at(self, place: String) -> Self {
+        let join = |field: String| {
+            if field.is_empty() {
+                place.clone()
+            } else {
+                format!("{place}: {field}")
+            }
+        };
+        match self {
+            Self::Invalid { field, reason } => Self::Invalid {
+                field: join(field),
+                reason,
+            },
+            Self::Unsupported { field, reason } => Self::Unsupported {
+                field: join(field),
+                reason,
+            },
+            other => other,
+        }
+    }
+}
+
+/// What the command asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Absolute path of the bundle.
+    pub bundle: &'a Path,
+    /// The parsed config.json.
+    pub spec: &'a oci::Spec,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// How many descriptors after the standard streams the program inherits.
+    pub preserved: Preserved,
+    /// Who creates cgroups, or nobody (`--cgroup-manager disabled`).
+    pub cgroups: Option<cgroup::Driver>,
+}
+
+/// Descriptors that the program inherits beside the standard streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Preserved {
+    /// `--preserve-fds`.
+    pub plain: u32,
+    /// `LISTEN_FDS` of the runtime's own environment; `sd_listen_fds(3)`.
+    pub listen: u32,
+}
+
+/// Everything that parent and child will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// `CLONE_NEW*` for `clone3(2)`.
+    pub clone_flags: u64,
+    /// Namespaces that the parent enters before `clone3(2)` and leaves after it.
+    pub parent_joins: Vec<namespaces::Join>,
+    /// What the parent opens for the child; the index is the child's [`FdSlot`].
+    pub open: Vec<ToOpen>,
+    /// Id maps of a new user namespace.
+    pub id_maps: Option<IdMaps>,
+    /// Offsets of a time namespace that the parent makes, for `/proc/self/timens_offsets`.
+    pub time_offsets: Option<String>,
+    /// The child's work, in order.
+    pub steps: Vec<Step>,
+    /// What the child becomes.
+    pub program: Program,
+    /// The six kinds of hooks.
+    pub hooks: Hooks,
+    /// What hooks are told about the container.
+    pub hook_state: HookState,
+    /// The container's cgroups.
+    pub cgroup: cgroup::Plan,
+    /// Network devices to move into the container: name on the host, name inside.
+    pub net_devices: Vec<(String, String)>,
+    /// Cache and memory bandwidth control.
+    pub intel_rdt: Option<oci::LinuxIntelRdt>,
+    /// Where the listener of an `SCMP_ACT_NOTIFY` filter goes.
+    pub listener: Option<Listener>,
+    /// Whether the child waits for the parent before anything else.
+    pub proceed: bool,
+    /// Whether `process.terminal` is set.
+    pub terminal: bool,
+    /// Things that the caller may want to know and that change nothing: for the log.
+    pub notes: Vec<String>,
+}
+
+/// A seccomp agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its socket.
+    pub path: PathBuf,
+    /// Passed to it as it is.
+    pub metadata: String,
+}
+
+/// The program and what it starts with.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its arguments, the first being its name.
+    pub args: CStrings,
+    /// Its environment.
+    pub env: CStrings,
+    /// Its user, for `HOME`.
+    pub uid: u32,
+    /// How many descriptors it inherits beside the standard streams.
+    pub preserved: u32,
+}
+
+impl Program {
+    /// The first descriptor that is closed before the program runs.
+    pub fn first_closed_fd(&self) -> i32 {
+        3 + self.preserved as i32
+    }
+}
+
+/// Something that the parent opens before the fork.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToOpen {
+    /// A namespace file.
+    Namespace(PathBuf),
+    /// A detached copy of a mount.
+    Mount {
+        /// Its path.
+        path: CString,
+        /// With the mounts below it.
+        recursive: bool,
+        /// Id mappings.
+        idmap: Option<IdMappedMount>,
+    },
+}
+
+/// Id mappings of a mount; `mount_setattr(2)`, `MOUNT_ATTR_IDMAP`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMappedMount {
+    /// The mappings.
+    pub maps: IdMaps,
+    /// Also for the mounts below.
+    pub recursive: bool,
+}
+
+/// Id maps in the form of `/proc/<pid>/uid_map`; `user_namespaces(7)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    /// User ids: inside, outside, count.
+    pub uids: Vec<[u32; 3]>,
+    /// Group ids: inside, outside, count.
+    pub gids: Vec<[u32; 3]>,
+}
+
+impl IdMaps {
+    /// The kernel's limit for lines of a map; `user_namespaces(7)`, Linux 4.15.
+    const MOST: usize = 340;
+
+    fn new(uids: &[oci::LinuxIdMapping], gids: &[oci::LinuxIdMapping]) -> Result<Self, Error> {
+        let lines = |maps: &[oci::LinuxIdMapping], field: &str| {
+            if maps.len() > Self::MOST {
+                return Err(Error::invalid(
+                    field,
+                    format!("more than {} mappings", Self::MOST),
+                ));
+            }
+            maps.iter()
+                .map(|map| match map.size() {
+                    0 => Err(Error::invalid(field, "a mapping of size 0")),
+                    size => Ok([map.container_id(), map.host_id(), size]),
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            uids: lines(uids, "uidMappings")?,
+            gids: lines(gids, "gidMappings")?,
+        })
+    }
+
+    /// Whether an id inside is mapped by these lines.
+    pub fn maps_inside(lines: &[[u32; 3]], id: u32) -> bool {
+        lines
+            .iter()
+            .any(|[inside, _, count]| id.checked_sub(*inside).is_some_and(|offset| offset < *count))
+    }
+}
+
+/// The plan while it is being made.
+struct Builder<'a> {
+    request: &'a Request<'a>,
+    host: &'a HostFacts,
+    cgroup: cgroup::Plan,
+    namespaces: namespaces::Namespaces,
+    id_maps: Option<IdMaps>,
+    open: Vec<ToOpen>,
+    steps: Vec<Step>,
+    notes: Vec<String>,
+}
+
+impl Builder<'_> {
+    fn linux(&self) -> Option<&oci::Linux> {
+        self.request.spec.linux().as_ref()
+    }
+
+    fn open(&mut self, what: ToOpen) -> FdSlot {
+        self.open.push(what);
+        FdSlot(self.open.len() - 1)
+    }
+
+    fn has_new_namespace(&self, typ: oci::LinuxNamespaceType) -> bool {
+        self.namespaces.is_new(typ)
+    }
+
+    /// Whether the container has a user namespace of its own, new or joined.
+    fn in_user_namespace(&self) -> bool {
+        self.namespaces.has(oci::LinuxNamespaceType::User)
+    }
+
+    /// A privileged parent opens what the user namespace's root may not be able to reach.
+    fn parent_opens_sources(&self) -> bool {
+        self.in_user_namespace() && !self.host.rootless()
+    }
+}
+
+/// Decides everything about a container.
+///
+/// # Errors
+/// A value that is wrong, or a request that this host cannot meet: the first one found.
+pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
+    let spec = request.spec;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process", "missing"))?;
+    let linux = spec.linux().as_ref();
+    let namespaces = namespaces::Namespaces::new(linux, host)?;
+    let id_maps = namespaces::id_maps(linux, &namespaces)?;
+    let cgroup = plan_cgroup(request, host)?;
+    let hooks =
+        Hooks::new(spec.hooks().as_ref()).map_err(|error| Error::invalid("hooks", error.to_string()))?;
+    let mut builder = Builder {
+        request,
+        host,
+        cgroup,
+        namespaces,
+        id_maps,
+        open: Vec::new(),
+        steps: Vec::with_capacity(64),
+        notes: Vec::new(),
+    };
+    let net_devices = namespaces::net_devices(&builder)?;
+    let intel_rdt = linux.and_then(|linux| linux.intel_rdt().clone());
+    let proceed = builder.id_maps.is_some() || !net_devices.is_empty() || intel_rdt.is_some();
+    let entered = namespaces::enter(&mut builder, proceed)?;
+    paths::root_and_mounts(&mut builder, &hooks, process)?;
+    let listener = process::add(&mut builder, process, &hooks)?;
+    Ok(Plan {
+        clone_flags: entered.clone_flags,
+        parent_joins: entered.parent_joins,
+        time_offsets: entered.parent_time_offsets,
+        open: builder.open,
+        id_maps: builder.id_maps,
+        steps: builder.steps,
+        program: process::program(process, request.preserved)?,
+        hooks,
+        hook_state: HookState::new(spec, request.id, request.bundle),
+        cgroup: builder.cgroup,
+        net_devices,
+        intel_rdt,
+        listener,
+        proceed,
+        terminal: process.terminal().unwrap_or(false),
+        notes: builder.notes,
+    })
+}
+
+fn plan_cgroup(request: &Request<'_>, host: &HostFacts) -> Result<cgroup::Plan, Error> {
+    let linux = request.spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let path = path
+        .map(|path| {
+            path.to_str()
+                .ok_or_else(|| Error::invalid("linux.cgroupsPath", "not UTF-8"))
+        })
+        .transpose()?;
+    let Some(driver) = request.cgroups else {
+        return Ok(cgroup::Plan::none());
+    };
+    let request = cgroup::Request {
+        cgroups_path: path,
+        id: request.id,
+        resources: linux.and_then(|linux| linux.resources().as_ref()),
+        devices: linux
+            .and_then(|linux| linux.devices().as_deref())
+            .unwrap_or_default(),
+        rootless: host.rootless(),
+        driver,
+    };
+    Ok(cgroup::plan(&host.cgroups, &request)?)
+}
+
+/// A C string for the kernel.
+fn c_string(text: impl Into<std::ffi::OsString>) -> Result<CString, Error> {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = text.into().into_vec();
+    CString::new(bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
+        Error::value(format!("{text:?} holds a NUL byte"))
+    })
+}

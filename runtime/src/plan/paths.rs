@@ -1,0 +1,152 @@
+//! The part of the road from the inherited mount tree to the pivot, in order.
+
+use super::step::{ChildHooks, Root, Step};
+use super::{Builder, Error, ToOpen, c_string, devices, mounts, sysctl};
+use crate::hooks::Hooks;
+use crate::rootfs::mount::Propagation;
+use oci_spec::runtime as oci;
+use std::path::PathBuf;
+
+/// Adds the steps of the root file system.
+pub(super) fn root_and_mounts(
+    builder: &mut Builder<'_>,
+    hooks: &Hooks,
+    process: &oci::Process,
+) -> Result<(), Error> {
+    let root = root_path(builder)?;
+    let readonly = builder
+        .request
+        .spec
+        .root()
+        .as_ref()
+        .and_then(oci::Root::readonly)
+        .unwrap_or(false);
+    let propagation = root_propagation(builder)?;
+    let inherited = propagation.map_or(Propagation::RECURSIVE_SLAVE, inherited);
+    let shared = inherited.flag == libc::MS_SHARED;
+
+    builder.steps.push(Step::InheritedPropagation(inherited));
+    let path = c_string(root.into_os_string())?;
+    let source = builder.parent_opens_sources().then(|| {
+        builder.open(ToOpen::Mount {
+            path: path.clone(),
+            recursive: true,
+            idmap: None,
+        })
+    });
+    builder.steps.push(Step::Root(Root { path, source }));
+    mounts::add(builder)?;
+    devices::add(builder)?;
+    sysctl::add(builder)?;
+    if !process.cwd().as_os_str().is_empty() {
+        builder.steps.push(Step::WorkingDirectory(c_string(
+            process.cwd().clone().into_os_string(),
+        )?));
+    }
+    if process.terminal().unwrap_or(false) {
+        builder.steps.push(super::process::terminal(process, true)?);
+    }
+    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+        builder.steps.push(Step::AwaitRuntimeHooks);
+    }
+    if !hooks.create_container.is_empty() {
+        builder.steps.push(Step::Hooks(ChildHooks::CreateContainer));
+    }
+    // After the hooks, which may still change what is below the root.
+    hide(builder)?;
+    builder.steps.push(Step::PivotRoot {
+        chroot: builder.request.no_pivot,
+        shared,
+    });
+    if let Some(propagation) = propagation {
+        builder.steps.push(Step::RootPropagation(propagation));
+    }
+    if readonly {
+        builder.steps.push(Step::ReadonlyRoot);
+    }
+    Ok(())
+}
+
+fn root_path(builder: &Builder<'_>) -> Result<PathBuf, Error> {
+    let root = builder
+        .request
+        .spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| Error::invalid("root", "missing"))?;
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::invalid("root.path", "empty"));
+    }
+    Ok(builder.request.bundle.join(root.path()))
+}
+
+fn root_propagation(builder: &Builder<'_>) -> Result<Option<Propagation>, Error> {
+    let Some(word) = builder
+        .linux()
+        .and_then(|linux| linux.rootfs_propagation().as_deref())
+    else {
+        return Ok(None);
+    };
+    let (plain, recursive) = match word.strip_prefix('r') {
+        Some(plain) => (plain, true),
+        None => (word, false),
+    };
+    let flag = match plain {
+        "" => return Ok(None),
+        "private" => libc::MS_PRIVATE,
+        "slave" => libc::MS_SLAVE,
+        "shared" => libc::MS_SHARED,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => {
+            return Err(Error::invalid(
+                "linux.rootfsPropagation",
+                format!("unknown value {word:?}"),
+            ));
+        }
+    };
+    Ok(Some(Propagation { flag, recursive }))
+}
+
+/// How the inherited tree propagates while the container is set up. Only `shared` keeps it shared, so that
+/// volumes can be peers of the host's mounts; `unbindable` must not apply before the binds are made.
+fn inherited(asked: Propagation) -> Propagation {
+    let flag = if asked.flag == libc::MS_UNBINDABLE {
+        libc::MS_PRIVATE
+    } else {
+        asked.flag
+    };
+    Propagation {
+        flag,
+        recursive: true,
+    }
+}
+
+fn hide(builder: &mut Builder<'_>) -> Result<(), Error> {
+    let absolute = |paths: &[String], field: &str| {
+        paths
+            .iter()
+            .map(|path| match path.starts_with('/') {
+                true => c_string(path.as_str()).map_err(|error| error.at(field.to_owned())),
+                false => Err(Error::invalid(field, format!("{path:?} is not absolute"))),
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let Some(linux) = builder.linux() else {
+        return Ok(());
+    };
+    let readonly = absolute(
+        linux.readonly_paths().as_deref().unwrap_or_default(),
+        "linux.readonlyPaths",
+    )?;
+    let masked = absolute(
+        linux.masked_paths().as_deref().unwrap_or_default(),
+        "linux.maskedPaths",
+    )?;
+    if !readonly.is_empty() {
+        builder.steps.push(Step::ReadonlyPaths(readonly));
+    }
+    if !masked.is_empty() {
+        builder.steps.push(Step::Mask(masked));
+    }
+    Ok(())
+}

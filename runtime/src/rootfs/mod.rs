@@ -1,0 +1,182 @@
+//! The root file system: everything below is reached through its descriptor and `openat2(2)`, never through
+//! a path that the container could have changed since it was looked at.
+
+pub mod cgroupfs;
+pub mod copy_up;
+pub mod device;
+pub mod hide;
+pub mod mount;
+pub mod pivot;
+pub mod resolve;
+
+use crate::fault::{Call, Fault};
+use crate::plan::step::Root;
+use mount::Propagation;
+use nucleus_sys::mount::{MountAttr, mount_setattr};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use std::ffi::CStr;
+
+/// The attached root file system, and what later steps share.
+#[derive(Debug)]
+pub struct Rootfs {
+    root: OwnedFd,
+    /// The container's own procfs, as the kernel gave it to us: writes of labels and sysctls go through
+    /// this descriptor and cannot be redirected by what the rootfs has at `/proc`.
+    proc: Option<OwnedFd>,
+    /// One read-only empty tmpfs, shared by all masked directories.
+    empty: Option<OwnedFd>,
+}
+
+impl Rootfs {
+    /// Attaches a private copy of the mount tree at `root` over `/` and keeps its descriptor.
+    ///
+    /// The copy covers the old root instead of the rootfs's own path, so that no path of the host is looked
+    /// up a second time. Path lookups still start at the old root until `pivot_root(2)`.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn attach(root: &Root, source: Option<BorrowedFd<'_>>) -> Result<Self, Fault> {
+        let tree = match source {
+            Some(fd) => rustix::io::fcntl_dupfd_cloexec(fd, 0).call("dup")?,
+            None => open_tree(
+                CWD,
+                &*root.path,
+                OpenTreeFlags::OPEN_TREE_CLONE
+                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                    | OpenTreeFlags::AT_RECURSIVE,
+            )
+            .call("open_tree")?,
+        };
+        if source.is_some() {
+            set_propagation(tree.as_fd(), Propagation::RECURSIVE_SLAVE).call("mount_setattr")?;
+        }
+        // A mount over a shared mount would propagate to the host: the root mount alone becomes private.
+        rustix::mount::mount_change(c"/", rustix::mount::MountPropagationFlags::PRIVATE)
+            .call("mount --make-private /")?;
+        attach(tree.as_fd(), CWD, c"/").call("move_mount")?;
+        Ok(Self {
+            root: tree,
+            proc: None,
+            empty: None,
+        })
+    }
+
+    /// The root of the mount namespace that was joined.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn current() -> Result<Self, Fault> {
+        use rustix::fs::{Mode, OFlags, openat};
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, c"/", flags, Mode::empty()).call("open /")?;
+        Ok(Self {
+            root,
+            proc: None,
+            empty: None,
+        })
+    }
+
+    /// The root directory.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// A procfs of this pid namespace that the rootfs cannot have tampered with: the one that was mounted
+    /// for the container, or else a detached one.
+    ///
+    /// # Errors
+    /// The failed call, when no procfs can be made.
+    pub fn procfs(&mut self) -> Result<BorrowedFd<'_>, Fault> {
+        if self.proc.is_none() {
+            let context = rustix::mount::fsopen(c"proc", rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC)
+                .call("fsopen proc")?;
+            rustix::mount::fsconfig_create(context.as_fd()).call("fsconfig proc")?;
+            let proc = rustix::mount::fsmount(
+                context.as_fd(),
+                rustix::mount::FsMountFlags::FSMOUNT_CLOEXEC,
+                rustix::mount::MountAttrFlags::empty(),
+            )
+            .call("fsmount proc")?;
+            self.proc = Some(proc);
+        }
+        self.proc
+            .as_ref()
+            .map(OwnedFd::as_fd)
+            .ok_or_else(|| Fault::finding("no procfs"))
+    }
+
+    /// Writes a file below the trusted procfs.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn write_proc(&mut self, path: &str, value: &[u8]) -> Result<(), Fault> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let proc = self.procfs()?;
+        let file = openat2(
+            proc,
+            path,
+            OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
+        )
+        .call_on("open", || format!("/proc/{path}"))?;
+        rustix::io::write(&file, value)
+            .call_on("write", || format!("/proc/{path}"))
+            .map(drop)
+    }
+
+    /// Makes the root mount read-only, without the mounts below it.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn make_readonly(&self) -> Result<(), Fault> {
+        let attr = MountAttr {
+            set: libc::MOUNT_ATTR_RDONLY,
+            ..MountAttr::default()
+        };
+        mount_setattr(self.fd(), false, &attr).call("mount_setattr")
+    }
+
+    /// Sets `linux.rootfsPropagation` on the container's mounts.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn set_propagation(&self, propagation: Propagation) -> Result<(), Fault> {
+        set_propagation(self.fd(), propagation).call("mount_setattr")
+    }
+}
+
+/// Attaches a detached mount at a path.
+fn attach(tree: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<()> {
+    move_mount(tree, c"", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Attaches a detached mount on the directory or file behind a descriptor.
+fn attach_on(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", target, c"", flags)
+}
+
+/// Copies the mount at `fd`, detached.
+fn clone_mount(fd: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(fd, c"", flags)
+}
+
+/// Sets how events of the mount at a descriptor propagate. `mount_setattr(2)`.
+///
+/// # Errors
+/// As `mount_setattr(2)`.
+pub fn set_propagation(fd: BorrowedFd<'_>, propagation: Propagation) -> rustix::io::Result<()> {
+    let attr = MountAttr {
+        propagation: propagation.flag,
+        ..MountAttr::default()
+    };
+    mount_setattr(fd, propagation.recursive, &attr)
+}

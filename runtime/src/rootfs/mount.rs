@@ -1,0 +1,266 @@
+//! One entry of `mounts`: a file system or a bind mount, attached with the new mount interface
+//! (`fsopen(2)`, `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`).
+
+use super::resolve::{self, Kind};
+use super::{Rootfs, attach_on, clone_mount, copy_up};
+use crate::fault::{Call, Fault};
+use crate::plan::step::FdSlot;
+use nucleus_sys::mount::{MountAttr, mount_setattr};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, FileType, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, open_tree,
+};
+use std::ffi::{CStr, CString};
+use std::fmt;
+
+/// How mount events propagate; `mount_namespaces(7)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Propagation {
+    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or `MS_UNBINDABLE`.
+    pub flag: u64,
+    /// Also for the mounts below.
+    pub recursive: bool,
+}
+
+impl Propagation {
+    /// Events come in from the host, none go out; for the whole tree.
+    pub const RECURSIVE_SLAVE: Self = Self {
+        flag: libc::MS_SLAVE,
+        recursive: true,
+    };
+}
+
+/// `MOUNT_ATTR_*` bits to set and to clear.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Bits to set.
+    pub set: u64,
+    /// Bits to clear.
+    pub clear: u64,
+}
+
+impl Attributes {
+    fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// A parameter of a file system: `key` or `key=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// The key.
+    pub key: CString,
+    /// Its value, if it takes one.
+    pub value: Option<CString>,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A new instance of a file system.
+    FileSystem {
+        /// Its type, for example `tmpfs`.
+        fstype: CString,
+        /// The `source` and its other parameters, in order.
+        parameters: Vec<Parameter>,
+        /// Fill the new file system with what the target directory held.
+        copy_up: bool,
+    },
+    /// A copy of an existing mount.
+    Bind {
+        /// Absolute path in the runtime namespace.
+        path: CString,
+        /// Opened by the parent, where the child may not be able to reach or to id-map it.
+        opened: Option<FdSlot>,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// No new mount: other attributes for the one that is there.
+    Remount {
+        /// New parameters of its file system.
+        parameters: Vec<Parameter>,
+    },
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute path inside the container.
+    pub destination: CString,
+    /// What is mounted.
+    pub source: Source,
+    /// Attributes of the mount itself.
+    pub attributes: Attributes,
+    /// Attributes of the mount and all below it (`rro` and the like).
+    pub recursive: Attributes,
+    /// Its propagation, if the options name one.
+    pub propagation: Vec<Propagation>,
+    /// Whether components of the destination may be symbolic links. Never for proc and sysfs: a link there
+    /// would put them where the masked paths do not look (CVE-2019-16884 and its successors).
+    pub links: bool,
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let destination = self.destination.to_string_lossy();
+        match &self.source {
+            Source::FileSystem { fstype, .. } => {
+                write!(f, "mount {} on {destination}", fstype.to_string_lossy())
+            }
+            Source::Bind { path, .. } => write!(f, "bind {} on {destination}", path.to_string_lossy()),
+            Source::Remount { .. } => write!(f, "remount {destination}"),
+        }
+    }
+}
+
+impl Rootfs {
+    /// Attaches one mount, creating its target where it is missing.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn mount(&mut self, mount: &Mount, opened: &[OwnedFd]) -> Result<(), Fault> {
+        match &mount.source {
+            Source::FileSystem {
+                fstype,
+                parameters,
+                copy_up,
+            } => self.mount_file_system(mount, fstype, parameters, *copy_up),
+            Source::Bind {
+                path,
+                opened: slot,
+                recursive,
+            } => {
+                let tree = match slot {
+                    Some(slot) => rustix::io::fcntl_dupfd_cloexec(&opened[slot.0], 0).call("dup")?,
+                    None => open_source(path, *recursive)?,
+                };
+                self.mount_bind(mount, tree)
+            }
+            Source::Remount { parameters } => self.remount(mount, parameters),
+        }
+    }
+
+    fn mount_file_system(
+        &mut self,
+        mount: &Mount,
+        fstype: &CStr,
+        parameters: &[Parameter],
+        copy_up: bool,
+    ) -> Result<(), Fault> {
+        let target = resolve::target(self.fd(), &mount.destination, Kind::Directory, mount.links)?;
+        // A read-only tmpfs is filled first and made read-only after.
+        let attributes = if copy_up {
+            Attributes {
+                set: mount.attributes.set & !libc::MOUNT_ATTR_RDONLY,
+                ..mount.attributes
+            }
+        } else {
+            mount.attributes
+        };
+        let tree = new_file_system(fstype, parameters, attributes.set)?;
+        if copy_up {
+            copy_up::copy(target.as_fd(), tree.as_fd())?;
+            set_attributes(tree.as_fd(), mount.attributes, false)?;
+        }
+        set_recursive_and_propagation(tree.as_fd(), mount)?;
+        attach_on(tree.as_fd(), target.as_fd()).call("move_mount")?;
+        if fstype == c"proc" && self.proc.is_none() {
+            self.proc = Some(tree);
+        }
+        Ok(())
+    }
+
+    fn mount_bind(&self, mount: &Mount, tree: OwnedFd) -> Result<(), Fault> {
+        let stat = rustix::fs::fstat(&tree).call("fstat")?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Directory,
+            _ => Kind::File,
+        };
+        let target = resolve::target(self.fd(), &mount.destination, kind, mount.links)?;
+        set_attributes(tree.as_fd(), mount.attributes, false)?;
+        set_recursive_and_propagation(tree.as_fd(), mount)?;
+        attach_on(tree.as_fd(), target.as_fd()).call("move_mount")
+    }
+
+    fn remount(&self, mount: &Mount, parameters: &[Parameter]) -> Result<(), Fault> {
+        let target = resolve::open_in_root(self.fd(), &mount.destination, OFlags::PATH).call("openat2")?;
+        if !parameters.is_empty() {
+            let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+            let context = fspick(&target, c"", flags).call("fspick")?;
+            set_parameters(context.as_fd(), parameters)?;
+            fsconfig_reconfigure(context.as_fd()).call("fsconfig")?;
+        }
+        set_attributes(target.as_fd(), mount.attributes, false)?;
+        set_recursive_and_propagation(target.as_fd(), mount)
+    }
+}
+
+/// Copies the mount tree at a path of the runtime namespace, detached. Used by the child, and by the parent
+/// for sources that the child cannot reach.
+///
+/// # Errors
+/// The failed call.
+pub fn open_source(path: &CStr, recursive: bool) -> Result<OwnedFd, Fault> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, path, flags).call("open_tree")
+}
+
+/// Makes a new file system instance, as a detached mount.
+///
+/// # Errors
+/// The failed call, with the parameter that was refused.
+pub fn new_file_system(fstype: &CStr, parameters: &[Parameter], attributes: u64) -> Result<OwnedFd, Fault> {
+    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen")?;
+    set_parameters(context.as_fd(), parameters)?;
+    fsconfig_create(context.as_fd()).call("fsconfig create")?;
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).call("fsmount")
+}
+
+fn set_parameters(context: BorrowedFd<'_>, parameters: &[Parameter]) -> Result<(), Fault> {
+    for Parameter { key, value } in parameters {
+        let result = match value {
+            Some(value) => fsconfig_set_string(context, &**key, &**value),
+            None => fsconfig_set_flag(context, &**key),
+        };
+        result.call_on("fsconfig", || match value {
+            Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
+            None => key.to_string_lossy().into_owned(),
+        })?;
+    }
+    Ok(())
+}
+
+fn set_attributes(fd: BorrowedFd<'_>, attributes: Attributes, recursive: bool) -> Result<(), Fault> {
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    let attr = MountAttr {
+        set: attributes.set,
+        clear: attributes.clear,
+        ..MountAttr::default()
+    };
+    mount_setattr(fd, recursive, &attr).call("mount_setattr")
+}
+
+fn set_recursive_and_propagation(fd: BorrowedFd<'_>, mount: &Mount) -> Result<(), Fault> {
+    set_attributes(fd, mount.recursive, true)?;
+    for propagation in &mount.propagation {
+        super::set_propagation(fd, *propagation).call("mount_setattr")?;
+    }
+    Ok(())
+}
+
+/// Binds one path of the host onto a target inside the root, without submounts.
+///
+/// # Errors
+/// The failed call.
+pub fn bind_on(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let tree = clone_mount(source, false)?;
+    attach_on(tree.as_fd(), target)
+}

@@ -1,0 +1,146 @@
+//! Finding and creating paths inside the root file system, with `openat2(2)`.
+
+use crate::fault::{Call, Fault};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
+
+/// What a mount target has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// Anything but a directory.
+    File,
+}
+
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// Opens a path as seen from inside the root: absolute symbolic links start at the root and `..` cannot
+/// leave it.
+///
+/// # Errors
+/// As `openat2(2)`.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+}
+
+/// Opens a path inside the root of which no component may be a symbolic link.
+///
+/// # Errors
+/// As `openat2(2)`: `ELOOP` for a link.
+pub fn open_without_links(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+}
+
+/// `openat2` gives `EAGAIN` when a rename elsewhere raced with `..`: the lookup was undecided, not refused.
+fn retry<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 0..128 {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    open()
+}
+
+/// Opens a mount target as `O_PATH`, creating what is missing.
+///
+/// # Errors
+/// The failed call. `ELOOP` when `links` is false and a component is a symbolic link.
+pub fn target(root: BorrowedFd<'_>, path: &CStr, kind: Kind, links: bool) -> Result<OwnedFd, Fault> {
+    let open = if links { open_in_root } else { open_without_links };
+    match open(root, path, OFlags::PATH) {
+        Ok(fd) => return Ok(fd),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno).call("openat2"),
+    }
+    create(root, path, kind)?;
+    open(root, path, OFlags::PATH).call("openat2")
+}
+
+/// Creates a directory and its missing parents inside the root.
+///
+/// # Errors
+/// The failed call.
+pub fn make_directories(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Fault> {
+    match open_in_root(root, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => create(root, path, Kind::Directory),
+        Err(errno) => Err(errno).call("openat2"),
+    }
+}
+
+fn create(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<(), Fault> {
+    let (parent, name) = split(path);
+    let directory = parent_directory(root, &parent)?;
+    match kind {
+        Kind::Directory => match mkdirat(&directory, &*name, DIRECTORY_MODE) {
+            Err(Errno::EXIST) => Ok(()),
+            result => result.call("mkdir"),
+        },
+        Kind::File => create_file(directory.as_fd(), &name),
+    }
+}
+
+fn create_file(directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Beneath a single directory and without links: the name itself is all that can be created.
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(directory, name, flags, FILE_MODE, resolve)
+        .call("create")
+        .map(drop)
+}
+
+/// Opens the directory that holds a path, creating missing ones.
+///
+/// # Errors
+/// The failed call.
+pub fn parent_directory(root: BorrowedFd<'_>, parent: &CStr) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    match open_in_root(root, parent, flags) {
+        Err(Errno::NOENT) => {
+            create(root, parent, Kind::Directory)?;
+            open_in_root(root, parent, flags).call("openat2")
+        }
+        result => result.call("openat2"),
+    }
+}
+
+/// Splits a path into its parent (never empty) and its last component.
+pub fn split(path: &CStr) -> (CString, CString) {
+    let bytes = path.to_bytes();
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte != b'/')
+        .map_or(0, |last| last + 1);
+    let start = bytes[..end]
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |slash| slash + 1);
+    let parent = if start == 0 { b"/" } else { &bytes[..start] };
+    let string = |part: &[u8]| CString::new(part).unwrap_or_default();
+    (string(parent), string(&bytes[start..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_at_the_last_component() {
+        let split_text = |path: &CStr| {
+            let (parent, name) = split(path);
+            (parent.into_string().unwrap(), name.into_string().unwrap())
+        };
+        assert_eq!(split_text(c"/dev/null"), ("/dev/".into(), "null".into()));
+        assert_eq!(split_text(c"/dev/pts/"), ("/dev/".into(), "pts".into()));
+        assert_eq!(split_text(c"/proc"), ("/".into(), "proc".into()));
+        assert_eq!(split_text(c"proc"), ("/".into(), "proc".into()));
+        assert_eq!(split_text(c"/"), ("/".into(), String::new()));
+    }
+}

@@ -1,0 +1,141 @@
+//! The second half of `run`: start the created container, wait for its end, remove it.
+
+use crate::container::{self, Container};
+use crate::create::{self, Created};
+use crate::hooks::{self, Hooks};
+use crate::init;
+use crate::lifecycle::Status;
+use crate::state::{Process, Record};
+use crate::supervise::{self, Foreground};
+use crate::sync::{FromChild, ToChild};
+use rustix::fd::{AsFd, OwnedFd};
+
+/// A container that was started by this process.
+#[derive(Debug)]
+pub struct Running {
+    container: Container,
+    hooks: Hooks,
+    pidfd: OwnedFd,
+    terminal: Option<OwnedFd>,
+}
+
+/// Why a started container could not be followed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Removing it.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// Waiting for it.
+    #[error("wait for the container")]
+    Wait(#[source] std::io::Error),
+}
+
+/// Lets the child go on to the program, and waits until it has become it.
+///
+/// # Errors
+/// The child's failure; nothing of the container is left then.
+pub fn start(mut created: Created) -> Result<Running, create::Error> {
+    let result = go(&created);
+    if let Err(error) = result {
+        create::abandon(created);
+        return Err(error);
+    }
+    created.keep();
+    let pid = created.spawned.pid.as_raw_nonzero().get() as u32;
+    let record = Record {
+        cgroup: created.cgroup,
+        ..created.record
+    };
+    let container = Container {
+        directory: created.directory,
+        record: Some(record),
+        process: Some(Process { pid, start_time: 0 }),
+        status: Status::Running,
+    };
+    Ok(Running {
+        container,
+        hooks: created.plan.hooks,
+        pidfd: created.spawned.pidfd,
+        terminal: created.terminal,
+    })
+}
+
+fn go(created: &Created) -> Result<(), create::Error> {
+    let parent = |fault| create::Error::Parent {
+        step: "talk to the child",
+        fault,
+    };
+    use crate::fault::Call;
+    created
+        .spawned
+        .channel
+        .send(ToChild::Start)
+        .call("send")
+        .map_err(parent)?;
+    loop {
+        match created
+            .spawned
+            .channel
+            .receive()
+            .call("recvmsg")
+            .map_err(parent)?
+        {
+            // Either exec succeeded or the program is already gone: its status tells.
+            FromChild::Closed => return Ok(()),
+            FromChild::Failed(failure) => {
+                return Err(create::Error::Child(init::describe(&failure, &created.plan)));
+            }
+            FromChild::Listener(listener) => {
+                let pid = created.spawned.pid.as_raw_nonzero().get() as u32;
+                create::send_listener(&created.plan, pid, listener)?;
+                created
+                    .spawned
+                    .channel
+                    .send(ToChild::ListenerSent)
+                    .call("send")
+                    .map_err(parent)?;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Running {
+    /// The state for hooks.
+    pub fn state_json(&self, status: &str) -> String {
+        let pid = (status != "stopped")
+            .then(|| self.container.process.map(|process| process.pid))
+            .flatten();
+        self.container
+            .hook_state()
+            .map(|state| state.json(status, pid))
+            .unwrap_or_default()
+    }
+
+    /// Waits for the program, removes the container unless it is to be kept, and returns the exit code.
+    ///
+    /// # Errors
+    /// What could not be waited for or removed.
+    pub fn wait(self, keep: bool) -> Result<i32, Error> {
+        let state = self.state_json("stopped");
+        let Self {
+            container,
+            hooks,
+            pidfd,
+            terminal,
+        } = self;
+        let code = supervise::wait(Foreground {
+            pidfd: pidfd.as_fd(),
+            terminal,
+        })
+        .map_err(|errno| Error::Wait(errno.into()))?;
+        if keep {
+            return Ok(code);
+        }
+        container.remove()?;
+        for failure in hooks::run_each(&hooks.poststop, &state) {
+            crate::log::warning(&format!("poststop: {failure}"));
+        }
+        Ok(code)
+    }
+}

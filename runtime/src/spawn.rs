@@ -1,0 +1,134 @@
+//! The fork: everything the child needs is opened, the parent's namespaces are changed for the moment of the
+//! clone and changed back, and one `clone3(2)` makes the container's first process.
+
+use crate::fault::{Call, Fault};
+use crate::idmap;
+use crate::init::{self, Child, StartFifos};
+use crate::plan::namespaces::Join;
+use crate::plan::{Plan, ToOpen};
+use crate::rootfs::mount::open_source;
+use crate::sync::Channel;
+use nucleus_sys::clone::{self, Forked, clone3, setns};
+use nucleus_sys::signal::SignalMask;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::Pid;
+use std::path::Path;
+
+const CLONE_NEWTIME: i32 = 0x80;
+
+/// The container's first process, from the parent's side.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its id in the runtime's pid namespace.
+    pub pid: Pid,
+    /// Its descriptor, free of pid reuse.
+    pub pidfd: OwnedFd,
+    /// The parent's end of the protocol.
+    pub channel: Channel,
+}
+
+/// What the child takes over beside the plan.
+#[derive(Debug)]
+pub struct Handed {
+    /// Opened already; these come first among the child's descriptors.
+    pub given: Vec<OwnedFd>,
+    /// Version 1 `tasks` files.
+    pub tasks: Vec<OwnedFd>,
+    /// The FIFOs of a container that waits for `start`.
+    pub start: Option<StartFifos>,
+    /// Connected to `--console-socket`.
+    pub console: Option<OwnedFd>,
+    /// The signal mask for the program.
+    pub mask: SignalMask,
+}
+
+/// Makes the container's first process, which then runs the plan's steps.
+///
+/// # Errors
+/// The failed call of the parent; the child reports through the channel.
+pub fn spawn(plan: &Plan, into: Option<BorrowedFd<'_>>, handed: Handed) -> Result<Spawned, Fault> {
+    let Handed {
+        given: mut opened,
+        tasks,
+        start,
+        console,
+        mask,
+    } = handed;
+    for what in &plan.open {
+        opened.push(open(what)?);
+    }
+    let (parent, channel) = Channel::pair().call("socketpair")?;
+    let way_back = enter(plan)?;
+    let forked = clone3(plan.clone_flags, into);
+    if let Ok(Forked::Child) = forked {
+        init::run(Child {
+            plan,
+            opened,
+            tasks,
+            channel,
+            start,
+            console,
+            mask,
+        });
+    }
+    // Also after a failure: the parent's later children (hooks) belong to its own namespaces.
+    for (flag, namespace) in way_back.iter().rev() {
+        setns(namespace.as_fd(), *flag).call("setns back")?;
+    }
+    match forked.call("clone3")? {
+        Forked::Parent { pid, pidfd } => Ok(Spawned {
+            pid,
+            pidfd,
+            channel: parent,
+        }),
+        Forked::Child => Err(Fault::finding("the child returned")),
+    }
+}
+
+fn open(what: &ToOpen) -> Result<OwnedFd, Fault> {
+    match what {
+        ToOpen::Namespace(path) => open_namespace(path),
+        ToOpen::Mount {
+            path,
+            recursive,
+            idmap,
+        } => {
+            let named = |fault: Fault| Fault {
+                call: format!("{} {}", fault.call, path.to_string_lossy()).into(),
+                ..fault
+            };
+            let tree = open_source(path, *recursive).map_err(named)?;
+            if let Some(idmap) = idmap {
+                idmap::map_mount(tree.as_fd(), idmap).map_err(named)?;
+            }
+            Ok(tree)
+        }
+    }
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd, Fault> {
+    openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .call_on("open namespace", || path.display().to_string())
+}
+
+/// Enters the namespaces that the clone has to start from; returns the way back.
+fn enter(plan: &Plan) -> Result<Vec<(i32, OwnedFd)>, Fault> {
+    let mut way_back = Vec::new();
+    for Join { name, flag, path } in &plan.parent_joins {
+        let namespace = open_namespace(path)?;
+        way_back.push((
+            *flag,
+            open_namespace(Path::new(&format!("/proc/self/ns/{name}")))?,
+        ));
+        setns(namespace.as_fd(), *flag).call_on("setns", || path.display().to_string())?;
+    }
+    if let Some(offsets) = &plan.time_offsets {
+        way_back.push((CLONE_NEWTIME, open_namespace(Path::new("/proc/self/ns/time"))?));
+        clone::unshare(CLONE_NEWTIME).call("unshare time")?;
+        if !offsets.is_empty() {
+            std::fs::write("/proc/self/timens_offsets", offsets).call("write /proc/self/timens_offsets")?;
+        }
+    }
+    Ok(way_back)
+}

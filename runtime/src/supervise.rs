@@ -1,0 +1,231 @@
+//! `run` and `exec` in the foreground: the caller's signals, terminal and exit code pass through.
+
+use nucleus_sys::signal;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+
+/// A process that is being waited for.
+#[derive(Debug)]
+pub struct Foreground<'a> {
+    /// Its descriptor.
+    pub pidfd: BorrowedFd<'a>,
+    /// The master of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Waits for a child of this process and returns its exit code, 128 + n after signal n. All signals must be
+/// blocked already: they are read as messages and passed on.
+///
+/// # Errors
+/// As the calls: `signalfd(2)`, `poll(2)`, `waitid(2)`.
+pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<i32> {
+    let signals = signal::signalfd()?;
+    let mut relay = foreground.terminal.map(Relay::new);
+    loop {
+        if let Some(code) = reap(foreground.pidfd)? {
+            if let Some(relay) = &mut relay {
+                relay.drain();
+            }
+            return Ok(code);
+        }
+        wait_for_event(foreground.pidfd, signals.as_fd(), relay.as_ref())?;
+        pass_signals(signals.as_fd(), foreground.pidfd, relay.as_ref())?;
+        if let Some(relay) = &mut relay {
+            relay.copy()?;
+        }
+    }
+}
+
+fn reap(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<i32>> {
+    let status = waitid(
+        WaitId::PidFd(pidfd),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    )?;
+    Ok(status.map(
+        |status| match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code,
+            (_, Some(signal)) => 128 + signal,
+            _ => 255,
+        },
+    ))
+}
+
+fn wait_for_event(
+    pidfd: BorrowedFd<'_>,
+    signals: BorrowedFd<'_>,
+    relay: Option<&Relay>,
+) -> rustix::io::Result<()> {
+    let mut fds = vec![
+        PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
+        PollFd::from_borrowed_fd(signals, PollFlags::IN),
+    ];
+    if let Some(relay) = relay {
+        relay.add_to(&mut fds);
+    }
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn pass_signals(
+    signals: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    relay: Option<&Relay>,
+) -> rustix::io::Result<()> {
+    while let Some(arrived) = signal::read_signal(signals)? {
+        match arrived.signo {
+            libc::SIGCHLD => {}
+            libc::SIGWINCH => {
+                if let Some(relay) = relay {
+                    relay.resize();
+                }
+            }
+            // Our own streams: a write told us already.
+            libc::SIGPIPE => {}
+            signo => {
+                let _ = signal::pidfd_send_signal(pidfd, signo);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies between the caller's streams and the container's terminal.
+struct Relay {
+    master: Option<OwnedFd>,
+    input_open: bool,
+    /// What the caller's terminal was before it was made raw.
+    saved: Option<Termios>,
+    /// Bytes of the caller that the terminal has not taken yet.
+    pending: Vec<u8>,
+}
+
+impl Relay {
+    fn new(master: OwnedFd) -> Self {
+        let saved = tcgetattr(rustix::stdio::stdin()).ok();
+        if let Some(saved) = &saved {
+            let mut raw = saved.clone();
+            raw.make_raw();
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &raw);
+        }
+        let _ = rustix::io::ioctl_fionbio(&master, true);
+        let relay = Self {
+            master: Some(master),
+            input_open: true,
+            saved,
+            pending: Vec::new(),
+        };
+        relay.resize();
+        relay
+    }
+
+    /// Gives the container's terminal the size of the caller's.
+    fn resize(&self) {
+        if let (Some(master), Ok(size)) = (&self.master, tcgetwinsize(rustix::stdio::stdin()))
+            && (size.ws_row, size.ws_col) != (0, 0)
+        {
+            let _ = tcsetwinsize(master, size);
+        }
+    }
+
+    fn add_to<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        if let Some(master) = &self.master {
+            let mut flags = PollFlags::IN;
+            if !self.pending.is_empty() {
+                flags |= PollFlags::OUT;
+            }
+            fds.push(PollFd::new(master, flags));
+        }
+        if self.input_open && self.pending.is_empty() && self.master.is_some() {
+            fds.push(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
+        }
+    }
+
+    fn copy(&mut self) -> rustix::io::Result<()> {
+        self.copy_output(1);
+        self.copy_input()
+    }
+
+    /// Copies what the container wrote, at most `rounds` buffers of it.
+    fn copy_output(&mut self, rounds: usize) {
+        let mut buffer = [0u8; 16 * 1024];
+        for _ in 0..rounds {
+            let Some(master) = &self.master else { return };
+            match rustix::io::read(master, &mut buffer) {
+                Ok(length @ 1..) => {
+                    let _ = write_all(rustix::stdio::stdout(), &buffer[..length]);
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                // The last holder of the terminal has closed it.
+                Ok(_) | Err(_) => self.master = None,
+            }
+        }
+    }
+
+    fn copy_input(&mut self) -> rustix::io::Result<()> {
+        if self.pending.is_empty() && self.input_open && is_readable(rustix::stdio::stdin())? {
+            let mut buffer = [0u8; 4096];
+            match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+                // End of file becomes the terminal's end-of-file character.
+                Ok(0) => {
+                    self.input_open = false;
+                    self.pending.push(4);
+                }
+                Ok(length) => self.pending.extend(&buffer[..length]),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => self.input_open = false,
+            }
+        }
+        if let (Some(master), false) = (&self.master, self.pending.is_empty()) {
+            match rustix::io::write(master, &self.pending) {
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => self.pending.clear(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what is left after the process has ended.
+    fn drain(&mut self) {
+        self.copy_output(usize::MAX);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(saved) = &self.saved {
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, saved);
+        }
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
