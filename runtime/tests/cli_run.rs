@@ -1,0 +1,59 @@
+//! The life of a container through the command line.
+
+mod support;
+
+use serde_json::json;
+use support::Host;
+
+#[test]
+fn run_passes_on_output_and_exit_code() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| {
+        config["process"]["args"] = json!(["sh", "-c", "echo out; echo err >&2; exit 7"]);
+    });
+    let id = host.id();
+    let run = host.run(&["run", "--bundle", bundle.path(), &id]);
+    assert_eq!(
+        (run.code, run.stdout.as_str(), run.stderr.as_str()),
+        (7, "out\n", "err\n"),
+        "{run}"
+    );
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
+}
+
+#[test]
+fn run_passes_on_a_signal_as_128_and_its_number() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| {
+        config["process"]["args"] = json!(["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]);
+    });
+    let run = host.run(&["run", "--bundle", bundle.path(), &host.id()]);
+    assert_eq!(run.code, 137, "{run}");
+}
+
+#[test]
+fn the_states_follow_each_other() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    let id = host.id();
+    host.ok(&["create", "--bundle", bundle.path(), &id]);
+    let status = || host.state(&id)["status"].clone();
+    assert_eq!(status(), "created");
+    host.ok(&["start", &id]);
+    assert_eq!(status(), "running");
+    let traces = host.leftovers(&id);
+    for kind in ["state directory", "process", "cgroup"] {
+        assert!(
+            traces.iter().any(|trace| trace.starts_with(kind)),
+            "{kind} in {traces:?}"
+        );
+    }
+    assert_eq!(host.ok(&["exec", &id, "echo", "inside"]), "inside\n");
+    let early = host.run(&["delete", &id]);
+    assert_eq!(early.code, 1, "{early}");
+    host.ok(&["kill", &id, "KILL"]);
+    support::eventually("the container stops", || status() == "stopped");
+    assert_eq!(host.state(&id)["pid"], 0);
+    host.ok(&["delete", &id]);
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
+}
