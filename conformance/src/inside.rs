@@ -1,0 +1,125 @@
+//! Cases that run inside their sandbox: this program starts itself there and prints the outcome.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::host::View;
+use crate::lab::Lab;
+use crate::sandbox::{self, Request};
+use crate::suite::{Case, Outcome, Target};
+use crate::{own, schema};
+
+/// A case that runs inside its sandbox.
+#[derive(Clone, Copy)]
+pub(crate) struct Inside {
+    /// Unique in its suite.
+    pub(crate) name: &'static str,
+    /// Returns normally if every expectation held; see [`skip`] for the third outcome.
+    pub(crate) body: fn(&Lab) -> Result<()>,
+}
+
+/// A case that found that the host lacks what it needs.
+#[derive(Debug)]
+struct Skip(String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// Ends a case as skipped: `return skip("this kernel has no …")`.
+pub(crate) fn skip<T>(reason: impl Into<String>) -> Result<T> {
+    Err(anyhow::Error::new(Skip(reason.into())))
+}
+
+/// Everything in a sandbox is killed after this time.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Marks the line of standard output that holds the outcome.
+const MARK: &str = "nucleus-conformance outcome: ";
+
+/// The hidden command line of this stage.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    suite: String,
+    case: String,
+    view: View,
+    runtime: PathBuf,
+    #[arg(long)]
+    schemas: Option<PathBuf>,
+}
+
+/// Wraps a case for the host's side.
+pub(crate) fn case(suite: &'static str, inside: Inside, schemas: Option<PathBuf>) -> Case {
+    let run = move |target: &Target<'_>| {
+        start(suite, inside.name, target, schemas.as_ref())
+            .unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")))
+    };
+    Case {
+        name: inside.name.to_owned(),
+        run: Box::new(run),
+    }
+}
+
+fn start(suite: &str, case: &str, target: &Target<'_>, schemas: Option<&PathBuf>) -> Result<Outcome> {
+    let mut command: Vec<OsString> = vec![sandbox::own_program()?.into()];
+    command.extend(["inside", suite, case, &target.view.to_string()].map(OsString::from));
+    command.push(target.runtime.into());
+    if let Some(dir) = schemas {
+        command.extend(["--schemas".into(), dir.into()]);
+    }
+    let request = Request {
+        view: target.view,
+        command,
+        env: Vec::new(),
+        dir: None,
+        timeout: TIMEOUT,
+    };
+    let ended = sandbox::run(&request)?;
+    if ended.status.is_none() {
+        return Ok(Outcome::Failed(format!("no end after {} s", TIMEOUT.as_secs())));
+    }
+    let line = ended.stdout.lines().find_map(|line| line.strip_prefix(MARK));
+    let Some(line) = line else {
+        let what = "every process of the sandbox was killed, or the case itself ended";
+        return Ok(Outcome::Failed(format!("{what}: {}", ended.stderr.trim())));
+    };
+    let (word, reason) = line.split_once(' ').unwrap_or((line, ""));
+    Ok(match word {
+        "passed" => Outcome::Passed,
+        "skipped" => Outcome::Skipped(reason.to_owned()),
+        _ => Outcome::Failed(reason.to_owned()),
+    })
+}
+
+/// Runs one case here, and prints its outcome.
+///
+/// # Errors
+/// There is no such case, or its surroundings could not be made.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let all = match arguments.suite.as_str() {
+        "own" => own::all(),
+        "schema" => schema::all(),
+        other => anyhow::bail!("no suite {other} runs inside"),
+    };
+    let case = all.iter().find(|case| case.name == arguments.case);
+    let case = case.with_context(|| format!("no case {}", arguments.case))?;
+    let lab = Lab::new(&arguments.runtime, arguments.view, arguments.schemas.as_deref())?;
+    let outcome = match (case.body)(&lab) {
+        Ok(()) => "passed".to_owned(),
+        Err(error) => match error.downcast_ref::<Skip>() {
+            Some(skip) => format!("skipped {skip}"),
+            None => format!("failed {}", format!("{error:#}").replace('\n', " | ")),
+        },
+    };
+    use std::io::Write;
+    writeln!(std::io::stdout(), "\n{MARK}{outcome}")?;
+    Ok(ExitCode::SUCCESS)
+}
