@@ -1,5 +1,8 @@
 //! What compiled filters answer, by the interpreter.
 
+pub(super) mod meaning;
+pub(super) mod profiles;
+
 use oci_spec::runtime::LinuxSeccomp;
 use proptest::prelude::*;
 
@@ -433,6 +436,20 @@ proptest! {
                 let expected = rule.map_or(ALLOW, |(_, errno)| 0x0005_0000 | errno);
                 prop_assert_eq!(answer(&filter, abi, base + n as u32, [0; 6]), expected, "{:#x} {}", abi, n);
             }
+        }
+    }
+
+    /// Whatever the rules: the verdict is that of a rule that describes the call, or the default.
+    #[test]
+    fn verdicts_follow_the_profile(seccomp in prop_oneof![
+        profiles::profiles(profiles::Shape::Free, 2, |_| true),
+        profiles::profiles(profiles::Shape::Free, profiles::ACTIONS.len(), |_| true),
+    ]) {
+        let meaning = meaning::Meaning::of(&seccomp);
+        let Ok(filter) = compile(&seccomp) else { return Err(TestCaseError::reject("contradictory")) };
+        for call in meaning::calls(&seccomp, 1) {
+            let (got, meant) = (run(&filter.program, &call).expect("a sound program"), meaning.verdicts(&call));
+            prop_assert!(meant.contains(&got), "{:x?}: {:#x}, meant {:x?}", call, got, meant);
         }
     }
 }
