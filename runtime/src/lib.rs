@@ -23,6 +23,7 @@ pub mod net_device;
 pub mod notify;
 pub mod plan;
 pub mod program;
+pub mod protect;
 pub mod rootfs;
 pub mod run;
 pub mod seccomp;

@@ -83,6 +83,7 @@ pub struct Create {
 impl Run for Create {
     const NAME: &'static str = "create";
     const ABOUT: &'static str = "Create a container whose program waits for start";
+    const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
         let mut created = create::create(&self.common.options(global, true), true)?;

@@ -75,6 +75,7 @@ pub struct Exec {
 impl Run for Exec {
     const NAME: &'static str = "exec";
     const ABOUT: &'static str = "Run one more process in a container";
+    const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
         let options = Options {

@@ -123,6 +123,7 @@ pub struct Entry {
     name: &'static str,
     parser: fn() -> Command,
     run: fn(&Global, &ArgMatches) -> Outcome,
+    enters: bool,
 }
 
 /// Every command, in the order of the help.
@@ -143,6 +144,9 @@ pub trait Run: Args {
     /// One line for the help.
     const ABOUT: &'static str;
 
+    /// Whether it starts a process that enters a container.
+    const ENTERS: bool = false;
+
     /// Does the work.
     ///
     /// # Errors
@@ -155,6 +159,7 @@ const fn entry<C: Run>() -> Entry {
         name: C::NAME,
         parser: || C::augment_args(Command::new(C::NAME).about(C::ABOUT).bin_name(bin_name(C::NAME))),
         run: |global, matches| C::from_arg_matches(matches)?.run(global),
+        enters: C::ENTERS,
     }
 }
 
@@ -202,10 +207,16 @@ fn try_main(args: Vec<OsString>) -> Outcome {
     let Some(name) = after.first() else {
         return without_command(before);
     };
+    let entry = COMMANDS.iter().find(|entry| OsStr::new(entry.name) == name);
+    let protected = match entry {
+        Some(entry) if entry.enters => crate::protect::protect_binary(),
+        _ => Ok(()),
+    };
     let global = Global::command_without_subcommand();
     let global = Global::from_arg_matches(&global.try_get_matches_from(before)?)?;
     global.open_log()?;
-    let Some(entry) = COMMANDS.iter().find(|entry| OsStr::new(entry.name) == name) else {
+    protected.map_err(|fault| anyhow::anyhow!("protect the runtime's binary: {fault}"))?;
+    let Some(entry) = entry else {
         // clap knows how to say it, with a suggestion.
         definition().try_get_matches_from(args)?;
         return Ok(1);

@@ -23,6 +23,7 @@ pub struct Run {
 impl Command for Run {
     const NAME: &'static str = "run";
     const ABOUT: &'static str = "Create a container, run its program and wait for its end";
+    const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
         let created: Created = create::create(&self.common.options(global, self.detach), false)?;
