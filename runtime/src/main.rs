@@ -1,5 +1,4 @@
 //! The `nucleus-runtime` program.
+#![no_main]
 
-fn main() {
-    std::process::exit(nucleus_runtime::cli::main());
-}
+nucleus_sys::main!(nucleus_runtime::cli::main);

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod entry;
 pub mod exec;
 pub mod keyring;
 pub mod mount;
