@@ -1,13 +1,13 @@
 //! An existing container, as a command finds it.
 
 use crate::lifecycle::{self, Operation, Refusal, Status};
-use crate::state::{self, Directory, HookState, Process, Record};
+use crate::state::{self, Directory, HookState, Loaded, Process, Record};
 use nucleus_sys::signal::pidfd_send_signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why a command cannot act on a container.
@@ -54,6 +54,8 @@ pub struct Container {
     pub record: Option<Record>,
     /// Its first process, once it was created.
     pub process: Option<Process>,
+    /// The directory of its resource control group, if one was made.
+    pub intel_rdt: Option<PathBuf>,
     /// Its status.
     pub status: Status,
 }
@@ -83,8 +85,10 @@ impl Container {
     }
 
     fn look(directory: Directory) -> Result<Self, Error> {
-        let (mut status, process) = directory.status()?;
-        let record = directory.record()?;
+        let Loaded { record, init } = directory.load()?;
+        let process = init.as_ref().map(|init| init.process);
+        let intel_rdt = init.and_then(|init| init.intel_rdt);
+        let mut status = directory.status(process.as_ref());
         if matches!(status, Status::Running | Status::Created)
             && let Some(record) = &record
             && record.cgroup.is_frozen()?
@@ -95,6 +99,7 @@ impl Container {
             directory,
             record,
             process,
+            intel_rdt,
             status,
         })
     }
@@ -190,7 +195,7 @@ impl Container {
             }
             record.cgroup.delete()?;
         }
-        if let Some(directory) = self.directory.init()?.and_then(|init| init.intel_rdt) {
+        if let Some(directory) = &self.intel_rdt {
             let _ = std::fs::remove_dir(directory);
         }
         Ok(self.directory.remove()?)

@@ -109,6 +109,8 @@ pub struct Created {
     pub cgroup: cgroup::Record,
     /// The master of its terminal, for `run` in the foreground.
     pub terminal: Option<OwnedFd>,
+    /// The directory of its resource control group, if one was made.
+    pub intel_rdt: Option<PathBuf>,
     /// Things to log.
     pub notes: Vec<String>,
     undo: Undo,
@@ -238,6 +240,7 @@ impl Creation<'_> {
                 spawned,
                 cgroup,
                 terminal,
+                intel_rdt: self.undo.intel_rdt.clone(),
                 undo: self.undo,
             }),
             Err(error) => {

@@ -62,6 +62,8 @@ pub fn spawn(plan: &Plan, into: Option<BorrowedFd<'_>>, handed: Handed) -> Resul
     let way_back = enter(plan)?;
     let forked = clone3(plan.clone_flags, into);
     if let Ok(Forked::Child) = forked {
+        // Or the parent's death would never be seen.
+        drop(parent);
         init::run(Child {
             plan,
             opened,

@@ -14,10 +14,11 @@ use crate::cgroup;
 use crate::lifecycle::Status;
 use oci_spec::runtime as oci;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 /// The version of runtime-spec that is implemented.
@@ -339,32 +340,20 @@ impl Directory {
         }
     }
 
-    /// What `create` recorded, with the cgroups as they are; nothing when it died before it had made anything.
+    /// What is recorded, each file read once.
     ///
     /// # Errors
     /// The failed call, or a damaged file.
-    pub fn record(&self) -> Result<Option<Record>, Error> {
-        let Some(record) = self.parse::<Record>("state.json")? else {
-            return Ok(None);
-        };
-        let cgroup = self.init()?.map_or(record.cgroup, |init| init.cgroup);
-        Ok(Some(Record { cgroup, ..record }))
-    }
-
-    /// The first process and what was made for it, once the container is created.
-    ///
-    /// # Errors
-    /// The failed call, or a damaged file.
-    pub fn init(&self) -> Result<Option<Init>, Error> {
-        self.parse("init")
-    }
-
-    /// The first process, once the container is created.
-    ///
-    /// # Errors
-    /// The failed call, or a damaged file.
-    pub fn process(&self) -> Result<Option<Process>, Error> {
-        Ok(self.init()?.map(|init| init.process))
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let init: Option<Init> = self.parse("init")?;
+        let record = self.parse::<Record>("state.json")?.map(|record| match &init {
+            Some(init) => Record {
+                cgroup: init.cgroup.clone(),
+                ..record
+            },
+            None => record,
+        });
+        Ok(Loaded { record, init })
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
@@ -407,51 +396,53 @@ impl Directory {
     /// # Errors
     /// The failed call.
     pub fn remove(self) -> Result<(), Error> {
-        const NAMES: [&str; 10] = [
-            "init",
-            ".init",
-            "start",
-            "starting",
-            "result",
-            "config.json",
-            ".config.json",
-            "state.json",
-            ".state.json",
-            "log",
-        ];
-        match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::NOTEMPTY) => {}
-            Err(errno) => return Err(file_error("rmdir", &self.path, errno)),
-        }
-        for name in NAMES {
-            match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+        let names = self
+            .names()
+            .map_err(|errno| file_error("read", &self.path, errno))?;
+        for name in names {
+            match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(file_error("unlink", &self.path.join(name), errno)),
+                Err(errno) => return Err(file_error("unlink", &self.path, errno)),
             }
         }
-        rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR)
-            .map_err(|errno| file_error("rmdir", &self.path, errno))
+        match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(file_error("rmdir", &self.path, errno)),
+        }
+    }
+
+    fn names(&self) -> rustix::io::Result<Vec<CString>> {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
+        let mut entries = RawDir::new(&self.fd, &mut buffer);
+        let mut names = Vec::with_capacity(8);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// The status, from the files and the first process.
-    ///
-    /// # Errors
-    /// The failed call, or a damaged file.
-    pub fn status(&self) -> Result<(Status, Option<Process>), Error> {
-        let Some(process) = self.process()? else {
-            return Ok((Status::Creating, None));
-        };
-        if !process.is_alive() {
-            return Ok((Status::Stopped, Some(process)));
+    pub fn status(&self, process: Option<&Process>) -> Status {
+        match process {
+            None => Status::Creating,
+            Some(process) if !process.is_alive() => Status::Stopped,
+            Some(_) if self.has("start") => Status::Created,
+            Some(_) => Status::Running,
         }
-        let status = if self.has("start") {
-            Status::Created
-        } else {
-            Status::Running
-        };
-        Ok((status, Some(process)))
     }
+}
+
+/// All that is recorded of a container.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Nothing when `create` died before it had made anything. The cgroups are the real ones as soon as they
+    /// are known.
+    pub record: Option<Record>,
+    /// Nothing before the container was created.
+    pub init: Option<Init>,
 }
 
 impl Process {

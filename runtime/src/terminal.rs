@@ -3,7 +3,8 @@
 use crate::fault::{Call, Fault};
 use crate::rootfs::Rootfs;
 use crate::rootfs::resolve::open_without_links;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::rootfs::setup_fd::SetupFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags};
 use rustix::process::{Gid, Uid};
 use rustix::pty::OpenptFlags;
@@ -16,9 +17,9 @@ const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 #[derive(Debug)]
 pub struct Terminal {
     /// The end that the runtime or the caller keeps.
-    pub master: OwnedFd,
+    pub master: SetupFd,
     /// The end that becomes the process's standard streams.
-    pub slave: OwnedFd,
+    pub slave: SetupFd,
 }
 
 /// Opens a terminal on the container's devpts.
@@ -47,7 +48,10 @@ pub fn open(root: &Rootfs, size: Option<(u16, u16)>) -> Result<Terminal, Fault> 
         };
         rustix::termios::tcsetwinsize(&slave, size).call("ioctl TIOCSWINSZ")?;
     }
-    Ok(Terminal { master, slave })
+    Ok(Terminal {
+        master,
+        slave: slave.into(),
+    })
 }
 
 /// Makes the terminal the controlling terminal and the standard streams of this process, a session leader.

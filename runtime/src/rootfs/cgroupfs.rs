@@ -2,12 +2,14 @@
 
 use super::mount::{Attributes, Parameter, Propagation, new_file_system, open_source};
 use super::resolve::{self, Kind};
+use super::setup_fd::SetupFd;
 use super::{Rootfs, attach_on};
 use crate::fault::{Call, Fault};
 use nucleus_sys::mount::{MountAttr, mount_setattr};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
 use std::ffi::{CStr, CString};
 use std::fmt;
 
@@ -77,6 +79,7 @@ impl Rootfs {
         };
         attach_on(tree.as_fd(), target.as_fd()).call("move_mount")?;
         if let Version::One(hierarchies) = &mount.version {
+            rustix::process::fchdir(&tree).call("fchdir")?;
             for hierarchy in hierarchies {
                 attach_hierarchy(tree.as_fd(), hierarchy, mount.attributes)?;
             }
@@ -90,11 +93,15 @@ impl Rootfs {
     }
 }
 
-fn tmpfs(mount: &CgroupMount) -> Result<OwnedFd, Fault> {
+fn tmpfs(mount: &CgroupMount) -> Result<SetupFd, Fault> {
     let writable = mount.attributes.set & !libc::MOUNT_ATTR_RDONLY;
     new_file_system(c"tmpfs", &mount.tmpfs, writable)
 }
 
+/// Mounts one hierarchy in a directory of the tmpfs, which is the working directory.
+///
+/// With `mount(2)`: one call for seven of the new interface, for each of a dozen hierarchies; the relative
+/// name was made just now in a file system of our own, so there is nothing that it could be redirected by.
 fn attach_hierarchy(
     tmpfs: BorrowedFd<'_>,
     hierarchy: &Hierarchy,
@@ -102,13 +109,27 @@ fn attach_hierarchy(
 ) -> Result<(), Fault> {
     let name = || hierarchy.name.to_string_lossy().into_owned();
     mkdirat(tmpfs, &*hierarchy.name, Mode::from_raw_mode(0o755)).call_on("mkdir", name)?;
-    let tree = open_files(&hierarchy.fstype, &hierarchy.files, attributes).map_err(|fault| Fault {
-        call: format!("{}: {}", name(), fault.call).into(),
-        ..fault
-    })?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = openat(tmpfs, &*hierarchy.name, flags, Mode::empty()).call_on("open", name)?;
-    attach_on(tree.as_fd(), target.as_fd()).call_on("move_mount", name)?;
+    match &hierarchy.files {
+        Files::New(parameters) => {
+            let data = data(parameters);
+            let flags = mount_flags(attributes);
+            mount(
+                c"cgroup",
+                &*hierarchy.name,
+                &*hierarchy.fstype,
+                flags,
+                Some(&*data),
+            )
+            .call_on("mount", name)?;
+        }
+        Files::Bind(path) => {
+            let tree = SetupFd::from(open_source(path, false)?);
+            set(tree.as_fd(), attributes)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let target = openat(tmpfs, &*hierarchy.name, flags, Mode::empty()).call_on("open", name)?;
+            attach_on(tree.as_fd(), target.as_fd()).call_on("move_mount", name)?;
+        }
+    }
     for link in &hierarchy.links {
         match symlinkat(&*hierarchy.name, tmpfs, &**link) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -118,11 +139,43 @@ fn attach_hierarchy(
     Ok(())
 }
 
-fn open_files(fstype: &CStr, files: &Files, attributes: Attributes) -> Result<OwnedFd, Fault> {
+/// The parameters as `mount(2)` takes them: a list with commas, without the source.
+fn data(parameters: &[Parameter]) -> CString {
+    let mut list: Vec<u8> = Vec::new();
+    for parameter in parameters.iter().filter(|parameter| &*parameter.key != c"source") {
+        if !list.is_empty() {
+            list.push(b',');
+        }
+        list.extend(parameter.key.to_bytes());
+        if let Some(value) = &parameter.value {
+            list.push(b'=');
+            list.extend(value.to_bytes());
+        }
+    }
+    CString::new(list).unwrap_or_default()
+}
+
+/// `MOUNT_ATTR_*` as `MS_*`.
+fn mount_flags(attributes: Attributes) -> MountFlags {
+    const FLAGS: [(u64, MountFlags); 6] = [
+        (libc::MOUNT_ATTR_RDONLY, MountFlags::RDONLY),
+        (libc::MOUNT_ATTR_NOSUID, MountFlags::NOSUID),
+        (libc::MOUNT_ATTR_NODEV, MountFlags::NODEV),
+        (libc::MOUNT_ATTR_NOEXEC, MountFlags::NOEXEC),
+        (libc::MOUNT_ATTR_NOATIME, MountFlags::NOATIME),
+        (libc::MOUNT_ATTR_NODIRATIME, MountFlags::NODIRATIME),
+    ];
+    FLAGS
+        .into_iter()
+        .filter(|(bit, _)| attributes.set & bit != 0)
+        .fold(MountFlags::empty(), |flags, (_, flag)| flags | flag)
+}
+
+fn open_files(fstype: &CStr, files: &Files, attributes: Attributes) -> Result<SetupFd, Fault> {
     match files {
         Files::New(parameters) => new_file_system(fstype, parameters, attributes.set),
         Files::Bind(path) => {
-            let tree = open_source(path, false)?;
+            let tree = SetupFd::from(open_source(path, false)?);
             set(tree.as_fd(), attributes)?;
             Ok(tree)
         }

@@ -3,6 +3,7 @@
 use super::Rootfs;
 use super::mount::{bind_on, open_source};
 use super::resolve::{self, Kind, open_in_root};
+use super::setup_fd::SetupFd;
 use crate::fault::{Call, Fault};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, mknodat, openat, statat};
@@ -35,7 +36,7 @@ impl Rootfs {
     /// # Errors
     /// The failed call with the path.
     pub fn create_devices(&self, devices: &[Device]) -> Result<(), Fault> {
-        let mut directory: Option<(CString, OwnedFd)> = None;
+        let mut directory: Option<(CString, SetupFd)> = None;
         for device in devices {
             let (parent, name) = resolve::split(&device.path);
             let open = match directory.take() {
@@ -62,7 +63,7 @@ impl Rootfs {
             let directory = resolve::parent_directory(self.fd(), &parent)?;
             return make_device(directory.as_fd(), &name, device);
         }
-        let source = open_source(&device.path, false)?;
+        let source = SetupFd::from(open_source(&device.path, false)?);
         let stat = rustix::fs::fstat(&source).call("fstat")?;
         verify(&stat, device).map_err(|_| Fault::finding("the host's device has another number:"))?;
         let target = resolve::target(self.fd(), &device.path, Kind::File, true)?;
@@ -181,6 +182,6 @@ pub fn check_null(fd: &OwnedFd) -> Result<(), Fault> {
 ///
 /// # Errors
 /// As `openat2(2)`.
-pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<SetupFd> {
     open_in_root(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
 }

@@ -2,6 +2,7 @@
 
 use super::mount::{Parameter, bind_on, new_file_system};
 use super::resolve::open_in_root;
+use super::setup_fd::SetupFd;
 use super::{Rootfs, attach_on, clone_mount};
 use crate::fault::{Call, Fault};
 use nucleus_sys::mount::{MountAttr, mount_setattr};
@@ -82,7 +83,7 @@ impl Rootfs {
         Ok(())
     }
 
-    fn existing(&self, path: &CString) -> Result<Option<OwnedFd>, Fault> {
+    fn existing(&self, path: &CString) -> Result<Option<SetupFd>, Fault> {
         match open_in_root(self.fd(), path, OFlags::PATH) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),

@@ -8,6 +8,7 @@ pub mod hide;
 pub mod mount;
 pub mod pivot;
 pub mod resolve;
+pub mod setup_fd;
 
 use crate::fault::{Call, Fault};
 use crate::plan::step::Root;
@@ -16,6 +17,7 @@ use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use setup_fd::SetupFd;
 use std::ffi::CStr;
 
 /// The attached root file system, and what later steps share.
@@ -24,9 +26,9 @@ pub struct Rootfs {
     root: OwnedFd,
     /// The container's own procfs, as the kernel gave it to us: writes of labels and sysctls go through
     /// this descriptor and cannot be redirected by what the rootfs has at `/proc`.
-    proc: Option<OwnedFd>,
+    proc: Option<SetupFd>,
     /// One read-only empty tmpfs, shared by all masked directories.
-    empty: Option<OwnedFd>,
+    empty: Option<SetupFd>,
 }
 
 impl Rootfs {
@@ -99,11 +101,11 @@ impl Rootfs {
                 rustix::mount::MountAttrFlags::empty(),
             )
             .call("fsmount proc")?;
-            self.proc = Some(proc);
+            self.proc = Some(proc.into());
         }
         self.proc
             .as_ref()
-            .map(OwnedFd::as_fd)
+            .map(SetupFd::as_fd)
             .ok_or_else(|| Fault::finding("no procfs"))
     }
 
@@ -160,13 +162,13 @@ fn attach_on(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result
 }
 
 /// Copies the mount at `fd`, detached.
-fn clone_mount(fd: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<OwnedFd> {
+fn clone_mount(fd: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<SetupFd> {
     let mut flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    open_tree(fd, c"", flags)
+    open_tree(fd, c"", flags).map(SetupFd::from)
 }
 
 /// Sets how events of the mount at a descriptor propagate. `mount_setattr(2)`.

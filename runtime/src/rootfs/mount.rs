@@ -2,6 +2,7 @@
 //! (`fsopen(2)`, `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`).
 
 use super::resolve::{self, Kind};
+use super::setup_fd::SetupFd;
 use super::{Rootfs, attach_on, clone_mount, copy_up};
 use crate::fault::{Call, Fault};
 use crate::plan::step::FdSlot;
@@ -131,13 +132,10 @@ impl Rootfs {
                 path,
                 opened: slot,
                 recursive,
-            } => {
-                let tree = match slot {
-                    Some(slot) => rustix::io::fcntl_dupfd_cloexec(&opened[slot.0], 0).call("dup")?,
-                    None => open_source(path, *recursive)?,
-                };
-                self.mount_bind(mount, tree)
-            }
+            } => match slot {
+                Some(slot) => self.mount_bind(mount, opened[slot.0].as_fd()),
+                None => self.mount_bind(mount, SetupFd::from(open_source(path, *recursive)?).as_fd()),
+            },
             Source::Remount { parameters } => self.remount(mount, parameters),
         }
     }
@@ -172,16 +170,16 @@ impl Rootfs {
         Ok(())
     }
 
-    fn mount_bind(&self, mount: &Mount, tree: OwnedFd) -> Result<(), Fault> {
-        let stat = rustix::fs::fstat(&tree).call("fstat")?;
+    fn mount_bind(&self, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), Fault> {
+        let stat = rustix::fs::fstat(tree).call("fstat")?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Directory,
             _ => Kind::File,
         };
         let target = resolve::target(self.fd(), &mount.destination, kind, mount.links)?;
-        set_attributes(tree.as_fd(), mount.attributes, false)?;
-        set_recursive_and_propagation(tree.as_fd(), mount)?;
-        attach_on(tree.as_fd(), target.as_fd()).call("move_mount")
+        set_attributes(tree, mount.attributes, false)?;
+        set_recursive_and_propagation(tree, mount)?;
+        attach_on(tree, target.as_fd()).call("move_mount")
     }
 
     fn remount(&self, mount: &Mount, parameters: &[Parameter]) -> Result<(), Fault> {
@@ -214,12 +212,13 @@ pub fn open_source(path: &CStr, recursive: bool) -> Result<OwnedFd, Fault> {
 ///
 /// # Errors
 /// The failed call, with the parameter that was refused.
-pub fn new_file_system(fstype: &CStr, parameters: &[Parameter], attributes: u64) -> Result<OwnedFd, Fault> {
-    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen")?;
+pub fn new_file_system(fstype: &CStr, parameters: &[Parameter], attributes: u64) -> Result<SetupFd, Fault> {
+    let context = SetupFd::from(fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen")?);
     set_parameters(context.as_fd(), parameters)?;
     fsconfig_create(context.as_fd()).call("fsconfig create")?;
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).call("fsmount")
+    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).call("fsmount")?;
+    Ok(mount.into())
 }
 
 fn set_parameters(context: BorrowedFd<'_>, parameters: &[Parameter]) -> Result<(), Fault> {

@@ -1,7 +1,8 @@
 //! Finding and creating paths inside the root file system, with `openat2(2)`.
 
+use super::setup_fd::SetupFd;
 use crate::fault::{Call, Fault};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -23,18 +24,18 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 ///
 /// # Errors
 /// As `openat2(2)`.
-pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<SetupFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+    retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)).map(SetupFd::from)
 }
 
 /// Opens a path inside the root of which no component may be a symbolic link.
 ///
 /// # Errors
 /// As `openat2(2)`: `ELOOP` for a link.
-pub fn open_without_links(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub fn open_without_links(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<SetupFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+    retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)).map(SetupFd::from)
 }
 
 /// `openat2` gives `EAGAIN` when a rename elsewhere raced with `..`: the lookup was undecided, not refused.
@@ -52,7 +53,7 @@ fn retry<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
 ///
 /// # Errors
 /// The failed call. `ELOOP` when `links` is false and a component is a symbolic link.
-pub fn target(root: BorrowedFd<'_>, path: &CStr, kind: Kind, links: bool) -> Result<OwnedFd, Fault> {
+pub fn target(root: BorrowedFd<'_>, path: &CStr, kind: Kind, links: bool) -> Result<SetupFd, Fault> {
     let open = if links { open_in_root } else { open_without_links };
     match open(root, path, OFlags::PATH) {
         Ok(fd) => return Ok(fd),
@@ -100,7 +101,7 @@ fn create_file(directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
 ///
 /// # Errors
 /// The failed call.
-pub fn parent_directory(root: BorrowedFd<'_>, parent: &CStr) -> Result<OwnedFd, Fault> {
+pub fn parent_directory(root: BorrowedFd<'_>, parent: &CStr) -> Result<SetupFd, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     match open_in_root(root, parent, flags) {
         Err(Errno::NOENT) => {

@@ -60,10 +60,22 @@ unsafe extern "C" fn reexecute(stack: *const usize) {
             return;
         }
         let tree = tree as usize;
-        let attr = Attr { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns: 0 };
+        let attr = Attr {
+            set: libc::MOUNT_ATTR_RDONLY,
+            clear: 0,
+            propagation: 0,
+            userns: 0,
+        };
         let at_empty = libc::AT_EMPTY_PATH as usize;
         if !is_read_only(tree)
-            && syscall5(libc::SYS_mount_setattr, tree, empty, at_empty, &raw const attr as usize, 32) == 0
+            && syscall5(
+                libc::SYS_mount_setattr,
+                tree,
+                empty,
+                at_empty,
+                &raw const attr as usize,
+                32,
+            ) == 0
         {
             let envp = argv.add(argc + 1) as usize;
             syscall5(libc::SYS_execveat, tree, empty, argv as usize, envp, at_empty);
