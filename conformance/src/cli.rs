@@ -155,12 +155,19 @@ fn run_suite(suite: Kind, arguments: &Arguments, runtimes: &[PathBuf], cache: &P
     Ok(records)
 }
 
-/// A suite that cannot be built stands in the table as one skipped case, with the reason.
+/// A suite that cannot be built stands in the table as one skipped case with the reason; as a failed one
+/// where the tests must run (in CI).
 fn unavailable(error: &anyhow::Error) -> Case {
     let reason = format!("{error:#}");
+    let must_run = std::env::var_os("NUCLEUS_TESTS_MUST_RUN").is_some_and(|value| value == "1");
+    let outcome = if must_run {
+        Outcome::Failed(reason)
+    } else {
+        Outcome::Skipped(reason)
+    };
     Case {
         name: "whole suite".into(),
-        run: Box::new(move |_| Outcome::Skipped(reason.clone())),
+        run: Box::new(move |_| outcome.clone()),
     }
 }
 

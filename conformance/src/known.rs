@@ -94,8 +94,35 @@ impl Exception {
 
 #[cfg(test)]
 mod tests {
+    use super::Known;
+    use crate::{own, schema};
+
     #[test]
-    fn the_list_is_well_formed() {
-        super::Known::load().unwrap();
+    fn the_list_names_cases_that_exist() {
+        for entry in &Known::load().unwrap().known {
+            let all = match entry.suite.as_str() {
+                "own" => own::all(),
+                "schema" => schema::all(),
+                // The programs are known only once they are built.
+                "oci" => continue,
+                other => panic!("no suite {other}"),
+            };
+            for name in &entry.cases {
+                assert!(all.iter().any(|case| case.name == name), "no case {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = own::all()
+            .iter()
+            .chain(&schema::all())
+            .map(|case| case.name)
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

@@ -199,12 +199,22 @@ impl Output {
     /// # Errors
     /// It succeeded, died of a signal, or said nothing that names the thing.
     pub(crate) fn refuses(self, thing: &str) -> Result<Output> {
+        self.refuses_any(&[thing])
+    }
+
+    /// As [`Output::refuses`], where runtimes may name one of several things.
+    ///
+    /// # Errors
+    /// As of [`Output::refuses`].
+    pub(crate) fn refuses_any(self, things: &[&str]) -> Result<Output> {
         ensure!(self.code != 0, "`{}` succeeds", self.command);
         let output = self.exits_with(1)?;
         let said = &output.stderr;
         ensure!(
-            said.to_lowercase().contains(&thing.to_lowercase()),
-            "`{}` does not name {thing:?} in its error: {:?}",
+            things
+                .iter()
+                .any(|thing| said.to_lowercase().contains(&thing.to_lowercase())),
+            "`{}` does not name {things:?} in its error: {:?}",
             output.command,
             shorten(said)
         );

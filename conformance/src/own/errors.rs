@@ -43,6 +43,9 @@ super::list![
     hostname_without_uts_namespace_is_refused,
     apparmor_where_the_kernel_has_none_is_refused,
     selinux_where_the_kernel_has_none_is_refused,
+    intel_rdt_where_the_kernel_has_none_is_refused,
+    systemd_cgroup_without_systemd_is_refused,
+    full_disk_for_state_is_refused,
     unknown_command_is_refused,
     unknown_flag_is_refused,
 ];
@@ -55,10 +58,12 @@ fn refused(lab: &Lab, thing: &str, spoil: impl FnOnce(&mut Bundle)) -> Result<()
     refused_bundle(lab, thing, &bundle)
 }
 
+/// Expects `create` to refuse a bundle; `thing` may hold alternatives, with `|` between them.
 fn refused_bundle(lab: &Lab, thing: &str, bundle: &Bundle) -> Result<()> {
     let id = lab.id();
+    let things: Vec<&str> = thing.split('|').collect();
     lab.call(&["create", "--bundle", bundle.path(), &id])?
-        .refuses(thing)?;
+        .refuses_any(&things)?;
     lab.expect_nothing_left(&id)
 }
 
@@ -88,7 +93,7 @@ fn missing_rootfs_is_refused(lab: &Lab) -> Result<()> {
 }
 
 fn rootfs_that_is_a_file_is_refused(lab: &Lab) -> Result<()> {
-    refused(lab, "not a directory", |bundle| {
+    refused(lab, "config.json|not a directory", |bundle| {
         bundle.set("/root/path", json!("config.json"));
     })
 }
@@ -231,7 +236,7 @@ fn unknown_properties_are_accepted(lab: &Lab) -> Result<()> {
 }
 
 fn unknown_namespace_is_refused(lab: &Lab) -> Result<()> {
-    refused(lab, "namespace", |bundle| {
+    refused(lab, "namespace|galaxy", |bundle| {
         bundle.push("/linux/namespaces", json!({"type": "galaxy"}));
     })
 }
@@ -358,6 +363,45 @@ fn selinux_where_the_kernel_has_none_is_refused(lab: &Lab) -> Result<()> {
             json!("system_u:system_r:svirt_lxc_net_t:s0:c124,c675"),
         );
     })
+}
+
+fn intel_rdt_where_the_kernel_has_none_is_refused(lab: &Lab) -> Result<()> {
+    if fs::read_to_string("/proc/mounts")?.contains(" resctrl ") {
+        return crate::inside::skip("resctrl is mounted");
+    }
+    refused(lab, "rdt", |bundle| {
+        bundle.set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=ffff"}));
+    })
+}
+
+/// The sandbox has a `/run` of its own, and so no systemd to be reached.
+fn systemd_cgroup_without_systemd_is_refused(lab: &Lab) -> Result<()> {
+    let mut bundle = lab.bundle(&["sleep", "1000"])?;
+    bundle.set("/linux/cgroupsPath", json!("system.slice:nucleus:case"));
+    bundle.save()?;
+    let id = lab.id();
+    let output = lab.call(&["--systemd-cgroup", "create", "--bundle", bundle.path(), &id])?;
+    output.refuses_any(&["systemd", "dbus", "sd-bus"])?;
+    lab.expect_nothing_left(&id)
+}
+
+fn full_disk_for_state_is_refused(lab: &Lab) -> Result<()> {
+    let dir = super::mounts::mounted(lab, "state", "size=16k")?;
+    // Written until it is full, down to the last page.
+    let filler = fs::File::create(format!("{dir}/filler"))?;
+    let page = [0; 4096];
+    while std::io::Write::write(&mut &filler, &page).is_ok_and(|count| count > 0) {}
+    let bundle = lab.bundle(&["sleep", "1000"])?;
+    bundle.save()?;
+    let id = lab.id();
+    lab.call(&["create", "--bundle", bundle.path(), &id])?
+        .refuses_any(&["space", "ENOSPC"])?;
+    drop(filler);
+    fs::remove_file(format!("{dir}/filler"))?;
+    lab.call(&["delete", "--force", &id])?.success()?;
+    let status = std::process::Command::new("umount").arg(&dir).status()?;
+    ensure!(status.success(), "the state's file system is still in use");
+    lab.expect_nothing_left(&id)
 }
 
 fn unknown_command_is_refused(lab: &Lab) -> Result<()> {

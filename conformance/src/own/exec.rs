@@ -33,6 +33,7 @@ super::list![
     exec_with_ignore_paused_waits_for_resume,
     exec_applies_the_seccomp_filter,
     exec_joins_a_time_namespace,
+    exec_with_cgroup,
 ];
 
 fn sleeper<'a>(lab: &'a Lab) -> Result<Container<'a>> {
@@ -372,5 +373,21 @@ fn exec_joins_a_time_namespace(lab: &Lab) -> Result<()> {
     })?;
     let seen = container.exec_stdout(&[], "cut -d. -f1 /proc/uptime")?;
     ensure!(seen.parse::<u64>()? > 50_000_000, "uptime is {seen} s");
+    Ok(())
+}
+
+fn exec_with_cgroup(lab: &Lab) -> Result<()> {
+    if !lab.is_v2() {
+        return crate::inside::skip("only on the unified hierarchy does one path name one cgroup");
+    }
+    let container = sleeper(lab)?;
+    fs::create_dir(container.cgroup("")?.join("child"))?;
+    let seen = container.exec_stdout(&["--cgroup", "child"], "cat /proc/self/cgroup")?;
+    ensure!(seen.ends_with("/child"), "the process is in {seen:?}");
+    let output = container.exec(&["--cgroup", "../.."], &["true"])?;
+    ensure!(
+        output.code != 0,
+        "a path out of the container's cgroup is accepted"
+    );
     Ok(())
 }

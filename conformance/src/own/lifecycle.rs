@@ -37,6 +37,7 @@ super::list![
     run_detached_leaves_the_container_running,
     run_with_keep_leaves_the_state,
     run_passes_signals_on,
+    run_without_pivot_and_without_new_keyring,
     pid_file_holds_the_state_pid,
     an_ended_init_makes_the_container_stopped,
 ];
@@ -309,6 +310,24 @@ fn run_passes_signals_on(lab: &Lab) -> Result<()> {
     let pid = rustix::process::Pid::from_child(&running.child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
     running.finish()?.exits_with(9).map(drop)
+}
+
+fn run_without_pivot_and_without_new_keyring(lab: &Lab) -> Result<()> {
+    let bundle = lab.script("ls /; hostname")?;
+    bundle.save()?;
+    for flag in ["--no-pivot", "--no-new-keyring"] {
+        let id = lab.id();
+        let output = lab
+            .call(&["run", flag, "--bundle", bundle.path(), &id])?
+            .success()?;
+        ensure!(
+            output.stdout.ends_with("conformance\n"),
+            "{flag}: output is {:?}",
+            output.stdout
+        );
+        lab.expect_nothing_left(&id)?;
+    }
+    Ok(())
 }
 
 fn pid_file_holds_the_state_pid(lab: &Lab) -> Result<()> {

@@ -24,6 +24,8 @@ super::list![
     domainname_is_set,
     sysctls_are_set,
     network_namespace_has_loopback_up,
+    net_device_moves_into_the_container,
+    missing_net_device_is_refused,
     mount_namespace_is_private,
 ];
 
@@ -233,6 +235,36 @@ fn network_namespace_has_loopback_up(lab: &Lab) -> Result<()> {
     let seen = lab.output_of("ip -o link show lo", |_| {})?;
     ensure!(seen.contains("UP"), "lo is {seen:?}");
     Ok(())
+}
+
+/// The sandbox has a network namespace of its own, where a pair of devices costs nothing.
+fn net_device_moves_into_the_container(lab: &Lab) -> Result<()> {
+    let pair = [
+        "link", "add", "nucleus0", "type", "veth", "peer", "name", "nucleus1",
+    ];
+    let made = std::process::Command::new("ip").args(pair).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        return skip("this host makes no veth devices (`ip link add … type veth`)");
+    }
+    let seen = lab.output_of("ip -o link", |bundle| {
+        bundle.set(
+            "/linux/netDevices",
+            json!({"nucleus0": {"name": "inside0"}, "nucleus1": {}}),
+        );
+    })?;
+    ensure!(
+        seen.contains(" inside0@") && seen.contains(" nucleus1@"),
+        "devices are {seen:?}"
+    );
+    Ok(())
+}
+
+fn missing_net_device_is_refused(lab: &Lab) -> Result<()> {
+    let mut bundle = lab.bundle(&["true"])?;
+    bundle.set("/linux/netDevices", json!({"nucleus9": {}}));
+    let id = lab.id();
+    lab.run_as(&bundle, &id)?.refuses("nucleus9")?;
+    lab.expect_nothing_left(&id)
 }
 
 fn mount_namespace_is_private(lab: &Lab) -> Result<()> {

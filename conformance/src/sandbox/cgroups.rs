@@ -14,6 +14,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// The cgroups of one sandbox; removed when dropped, with whatever was made below them.
 pub(super) struct Subtree {
     dirs: Vec<PathBuf>,
+    /// Where the processes of the unified hierarchy go.
+    leaf: Option<PathBuf>,
 }
 
 impl Subtree {
@@ -24,17 +26,30 @@ impl Subtree {
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
-        let mut subtree = Subtree { dirs: Vec::new() };
+        let mut subtree = Subtree {
+            dirs: Vec::new(),
+            leaf: None,
+        };
         for hierarchy in host::hierarchies()?
             .iter()
             .filter(|hierarchy| seen(view, hierarchy))
         {
             let dir = hierarchy.path.join(&name);
             fs::create_dir(&dir).with_context(|| format!("create cgroup {}", dir.display()))?;
+            if hierarchy.v1_options.is_none() {
+                let leaf = dir.join("harness");
+                fs::create_dir(&leaf).with_context(|| format!("create cgroup {}", leaf.display()))?;
+                subtree.leaf = Some(leaf);
+            }
             subtree.dirs.push(dir);
             inherit_cpuset(&hierarchy.path, &hierarchy.path.join(&name))?;
         }
         Ok(subtree)
+    }
+
+    /// The child of the unified cgroup, or an empty path.
+    pub(super) fn leaf(&self) -> PathBuf {
+        self.leaf.clone().unwrap_or_default()
     }
 
     /// The cgroups' paths with colons between them.

@@ -139,8 +139,7 @@ fn view_of_cgroups(view: View) -> Result<()> {
     rustix::mount::unmount(top, UnmountFlags::DETACH).context("unmount /sys/fs/cgroup")?;
     let only_v2 = hierarchies.iter().all(|hierarchy| hierarchy.v1_options.is_none());
     if view == View::V2 || only_v2 {
-        mount("cgroup2", top, "cgroup2", "")?;
-        return leave_root(top);
+        return mount("cgroup2", top, "cgroup2", "");
     }
     mount("tmpfs", top, "tmpfs", "mode=755")?;
     for hierarchy in hierarchies
@@ -171,18 +170,8 @@ fn mount_hierarchy(hierarchy: &Hierarchy) -> Result<()> {
     fs::create_dir_all(&hierarchy.path)?;
     match &hierarchy.v1_options {
         Some(options) => mount("cgroup", &hierarchy.path, "cgroup", options),
-        None => {
-            mount("cgroup2", &hierarchy.path, "cgroup2", "")?;
-            leave_root(&hierarchy.path)
-        }
+        None => mount("cgroup2", &hierarchy.path, "cgroup2", ""),
     }
-}
-
-/// A cgroup2 with processes of its own cannot give controllers to its children, this sandbox's root neither.
-fn leave_root(top: &Path) -> Result<()> {
-    let leaf = top.join("harness");
-    fs::create_dir(&leaf).with_context(|| format!("create cgroup {}", leaf.display()))?;
-    fs::write(leaf.join("cgroup.procs"), "0").with_context(|| format!("enter cgroup {}", leaf.display()))
 }
 
 /// Reaps every process that ends in this namespace, until `main` has; returns its status as a shell has it.

@@ -1,4 +1,4 @@
-//! The sandbox that each case runs in: private mounts, processes, cgroups, `/dev`, `/run` and `TMPDIR`.
+//! The sandbox that each case runs in: private mounts, processes, network, cgroups, `/dev`, `/run` and `TMPDIR`.
 //!
 //! A runtime that kills pid -1, changes the owner of its caller's `/dev/null`, or leaves a frozen cgroup
 //! behind ends nothing but its own case. Two stages make it: this side makes a cgroup in every hierarchy
@@ -21,9 +21,16 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::host::View;
 
-/// Enters the cgroups named in `$1` (colons between them), then becomes the rest of the arguments.
-const ENTER: &str =
-    r#"IFS=:; for dir in $1; do echo 0 >"$dir/cgroup.procs" || exit 125; done; shift; exec "$@""#;
+/// Enters the cgroups named in `$1` (colons between them), makes them the roots of a new cgroup namespace,
+/// leaves the unified one for its child `$2`, and becomes the rest of the arguments. A unified cgroup with
+/// processes of its own cannot give controllers to its children, so the sandbox's root must have none.
+const ENTER: &str = r#"
+    IFS=:
+    for dir in $1; do echo 0 >"$dir/cgroup.procs" || exit 125; done
+    leaf=$2
+    shift 2
+    exec unshare --cgroup -- sh -c 'test -z "$0" || echo 0 >"$0/cgroup.procs" || exit 125; exec "$@"' "$leaf" "$@"
+"#;
 
 /// A command to run in a new sandbox.
 pub(crate) struct Request<'a> {
@@ -76,8 +83,11 @@ pub(crate) fn run(request: &Request<'_>) -> Result<Ended> {
 
 fn command(request: &Request<'_>, cgroups: &cgroups::Subtree, scratch: &Path) -> Result<Command> {
     let mut command = Command::new("sh");
-    command.args(["-c", ENTER, "sh"]).arg(cgroups.joined());
-    command.args(["unshare", "--mount", "--pid", "--cgroup", "--ipc", "--uts"]);
+    command
+        .args(["-c", ENTER, "sh"])
+        .arg(cgroups.joined())
+        .arg(cgroups.leaf());
+    command.args(["unshare", "--mount", "--pid", "--ipc", "--uts", "--net"]);
     // --kill-child: killing unshare(1) kills process 1 inside, and with it everything.
     command.args(["--fork", "--kill-child", "--mount-proc", "--"]);
     command
