@@ -91,7 +91,9 @@ pub fn apply(status: Status, operation: Operation) -> Result<Option<Status>, Ref
         (S::Created, O::Start) => S::Running,
         // A signal may end the process; which one it is nobody but the kernel decides.
         (S::Created | S::Running | S::Paused, O::Kill | O::Update) => status,
-        (S::Stopped, O::Delete) | (_, O::ForceDelete) => return Ok(None),
+        // The spec refuses to delete a created container; runc ends and deletes it, and containerd's shim
+        // relies on that.
+        (S::Created | S::Stopped, O::Delete) | (_, O::ForceDelete) => return Ok(None),
         (S::Created | S::Running, O::Exec) => status,
         (S::Paused, O::Exec) => status,
         (S::Created | S::Running, O::Pause) => S::Paused,
@@ -139,13 +141,13 @@ impl fmt::Display for Operation {
 mod tests {
     use super::*;
 
-    /// The whole table, as the spec and runc have it: one row a status, one letter an operation in the
+    /// The whole table, as runc has it: one row a status, one letter an operation in the
     /// order of `OPERATIONS`; `-` is refused, `x` is gone, other letters are the next status.
     #[test]
     fn every_status_and_operation() {
         let table = [
             (Status::Creating, "---x----"),
-            (Status::Created, "rc-xcp-c"),
+            (Status::Created, "rcxxcp-c"),
             (Status::Running, "-r-xrp-r"),
             (Status::Paused, "-p-xp-rp"),
             (Status::Stopped, "--xx----"),
