@@ -56,7 +56,7 @@ pub enum Error {
     #[error(transparent)]
     Host(#[from] host::Error),
     /// The configuration.
-    #[error("config.json: {0}")]
+    #[error("config.json")]
     Plan(#[from] plan::Error),
     /// The state directory.
     #[error(transparent)]
@@ -85,7 +85,7 @@ pub enum Error {
     #[error("the container's first process died during set-up, {0}")]
     Died(String),
     /// A hook.
-    #[error("{kind} hooks: {source}")]
+    #[error("{kind} hooks")]
     Hook {
         /// Which kind.
         kind: &'static str,
@@ -129,6 +129,7 @@ struct Undo {
     armed: bool,
     cgroup: Option<cgroup::Record>,
     intel_rdt: Option<PathBuf>,
+    net_devices: Option<net_device::Moved>,
 }
 
 /// Creates a container. With `wait_for_start` its first process waits for `start`; otherwise for
@@ -244,7 +245,7 @@ impl Creation<'_> {
                 undo: self.undo,
             }),
             Err(error) => {
-                undo(&self.undo);
+                undo(&mut self.undo);
                 let _ = self.directory.remove();
                 Err(error)
             }
@@ -312,8 +313,8 @@ impl Creation<'_> {
                 .map_err(step("write the id maps"))?;
         }
         if !self.plan.net_devices.is_empty() {
-            net_device::move_into(spawned.pid, &self.plan.net_devices)
-                .map_err(step("move the network devices"))?;
+            let moved = net_device::move_into(spawned.pid, &self.plan.net_devices);
+            self.undo.net_devices = Some(moved.map_err(step("move the network devices"))?);
         }
         if let Some(rdt) = &self.plan.intel_rdt {
             self.undo.intel_rdt =
@@ -352,7 +353,10 @@ impl Creation<'_> {
 }
 
 /// Undoes what a failed creation has made, in reverse.
-fn undo(undo: &Undo) {
+fn undo(undo: &mut Undo) {
+    if let Some(moved) = &mut undo.net_devices {
+        moved.back();
+    }
     if let Some(path) = &undo.intel_rdt {
         let _ = std::fs::remove_dir(path);
     }
@@ -362,10 +366,10 @@ fn undo(undo: &Undo) {
 }
 
 /// Ends a container whose start failed, in reverse: process, cgroups, state.
-pub fn abandon(created: Created) {
+pub fn abandon(mut created: Created) {
     kill(&created.spawned);
     if created.undo.armed {
-        undo(&created.undo);
+        undo(&mut created.undo);
         let _ = created.directory.remove();
     }
 }
