@@ -1,6 +1,7 @@
 //! User, groups, capabilities and limits of the process.
 
 use crate::fault::{Call, Fault};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{
@@ -118,13 +119,27 @@ fn set_ambient(ambient: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Becomes user and group 0 of a user namespace just entered, to own what is made from here on.
+/// Becomes this user and group of a user namespace just entered, to own what is made from here on.
 ///
 /// # Errors
-/// The failed call: `EINVAL` when the id maps have no 0.
-pub fn become_root() -> Result<(), Fault> {
-    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).call("setresgid")?;
-    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).call("setresuid")
+/// The failed call: `EINVAL` when the id maps do not have them.
+pub fn become_root(uid: u32, gid: u32) -> Result<(), Fault> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_res_gid(gid, gid, gid).call("setresgid")?;
+    set_thread_res_uid(uid, uid, uid).call("setresuid")
+}
+
+/// Sets the out-of-memory score adjustment of the calling process. `proc_pid_oom_score_adj(5)`.
+///
+/// # Errors
+/// The failed call: `EACCES` when the value would fall without `CAP_SYS_RESOURCE`.
+pub fn set_oom_score_adj(value: i32) -> Result<(), Fault> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(CWD, c"/proc/self/oom_score_adj", flags, Mode::empty())
+        .call("open /proc/self/oom_score_adj")?;
+    rustix::io::write(&file, value.to_string().as_bytes())
+        .call("write /proc/self/oom_score_adj")
+        .map(drop)
 }
 
 /// Sets resource limits.

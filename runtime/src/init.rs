@@ -82,6 +82,7 @@ pub fn run(child: Child<'_>) -> ! {
 impl Init<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Fault> {
         match step {
+            Step::OomScoreAdj(value) => credentials::set_oom_score_adj(*value),
             Step::NotDumpable => {
                 rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
                     .call("prctl PR_SET_DUMPABLE")
@@ -91,7 +92,7 @@ impl Init<'_> {
             }
             Step::JoinCgroups => self.join_cgroups(),
             Step::AwaitProceed => self.child.channel.expect(ToChild::Proceed),
-            Step::BecomeRoot => credentials::become_root(),
+            Step::BecomeRoot { uid, gid } => credentials::become_root(*uid, *gid),
             Step::NewNamespace { flag, .. } => clone::unshare(*flag).call("unshare"),
             Step::TimeOffsets(offsets) => {
                 std::fs::write("/proc/self/timens_offsets", offsets).call("write /proc/self/timens_offsets")
@@ -174,9 +175,6 @@ impl Init<'_> {
                 .rootfs()?
                 .write_proc("thread-self/attr/exec", label.as_bytes()),
             Step::Limits(limits) => credentials::set_limits(limits),
-            Step::OomScoreAdj(value) => self
-                .rootfs()?
-                .write_proc("thread-self/oom_score_adj", value.to_string().as_bytes()),
             Step::Scheduler(attr) => process::sched_setattr(attr).call("sched_setattr"),
             Step::IoPriority { class, level } => process::ioprio_set(*class, *level).call("ioprio_set"),
             Step::MemoryPolicy { mode, nodes } => process::set_mempolicy(*mode, nodes).call("set_mempolicy"),

@@ -1,18 +1,20 @@
 //! The fork: everything the child needs is opened, the parent's namespaces are changed for the moment of the
-//! clone and changed back, and one `clone3(2)` makes the container's first process.
+//! clone and changed back, and one `clone3(2)` makes the container's first process. Only where a user namespace
+//! is entered that the parent could not leave again, a helper process does that part.
 
+use crate::credentials;
 use crate::fault::{Call, Fault};
 use crate::idmap;
 use crate::init::{self, Child, StartFifos};
 use crate::plan::namespaces::Join;
 use crate::plan::{Plan, ToOpen};
 use crate::rootfs::mount::open_source;
-use crate::sync::Channel;
+use crate::sync::{self, Channel, Failure};
 use nucleus_sys::clone::{self, Forked, clone3, setns};
 use nucleus_sys::signal::SignalMask;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::path::Path;
 
 const CLONE_NEWTIME: i32 = 0x80;
@@ -59,31 +61,98 @@ pub fn spawn(plan: &Plan, into: Option<BorrowedFd<'_>>, handed: Handed) -> Resul
         opened.push(open(what)?);
     }
     let (parent, channel) = Channel::pair().call("socketpair")?;
+    let child = Child {
+        plan,
+        opened,
+        tasks,
+        channel,
+        start,
+        console,
+        mask,
+    };
+    if plan.by_helper {
+        by_helper(child, into, parent)
+    } else {
+        directly(child, into, parent)
+    }
+}
+
+fn directly(child: Child<'_>, into: Option<BorrowedFd<'_>>, parent: Channel) -> Result<Spawned, Fault> {
+    let plan = child.plan;
     let way_back = enter(plan)?;
     let forked = clone3(plan.clone_flags, into);
     if let Ok(Forked::Child) = forked {
         // Or the parent's death would never be seen.
         drop(parent);
-        init::run(Child {
-            plan,
-            opened,
-            tasks,
-            channel,
-            start,
-            console,
-            mask,
-        });
+        init::run(child);
     }
     // Also after a failure: the parent's later children (hooks) belong to its own namespaces.
     for (flag, namespace) in way_back.iter().rev() {
         setns(namespace.as_fd(), *flag).call("setns back")?;
     }
-    match forked.call("clone3")? {
-        Forked::Parent { pid, pidfd } => Ok(Spawned {
-            pid,
-            pidfd,
-            channel: parent,
-        }),
+    let (pid, pidfd) = made(forked.call("clone3")?)?;
+    Ok(Spawned {
+        pid,
+        pidfd,
+        channel: parent,
+    })
+}
+
+/// The helper enters the namespaces and makes the child as its sibling, so that it is the runtime's own child,
+/// hands over the child's descriptor and ends.
+fn by_helper(child: Child<'_>, into: Option<BorrowedFd<'_>>, parent: Channel) -> Result<Spawned, Fault> {
+    let (ours, theirs) = Channel::pair().call("socketpair")?;
+    match clone3(0, None).call("clone3 helper")? {
+        Forked::Child => {
+            // As above; the child is a copy of this process.
+            drop((parent, ours));
+            match help(child, into) {
+                Ok((pid, pidfd)) => {
+                    let pid = pid.as_raw_nonzero().get().to_ne_bytes();
+                    let _ = sync::send_fd(theirs.fd(), &pid, pidfd.as_fd());
+                }
+                Err(fault) => theirs.failed(&Failure { step: 0, fault }),
+            }
+            nucleus_sys::process::exit_now(0)
+        }
+        Forked::Parent { pidfd: helper, .. } => {
+            drop(theirs);
+            let mut buffer = [0; 512];
+            let answer = sync::receive_fd(ours.fd(), &mut buffer).call("recvmsg");
+            let _ = waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED);
+            let (length, pidfd) = answer?;
+            let pid = buffer.first_chunk().map(|pid| i32::from_ne_bytes(*pid));
+            match (pid.and_then(Pid::from_raw), pidfd) {
+                (Some(pid), Some(pidfd)) => Ok(Spawned {
+                    pid,
+                    pidfd,
+                    channel: parent,
+                }),
+                _ => Err(sync::decode(&buffer[..length]).map_or_else(
+                    || Fault::finding("the process that enters the user namespace has died"),
+                    |failure| failure.fault,
+                )),
+            }
+        }
+    }
+}
+
+fn help(child: Child<'_>, into: Option<BorrowedFd<'_>>) -> Result<(Pid, OwnedFd), Fault> {
+    let plan = child.plan;
+    if let Some(value) = plan.helper_oom_score_adj {
+        credentials::set_oom_score_adj(value)?;
+    }
+    enter(plan)?;
+    let forked = clone3(plan.clone_flags | libc::CLONE_PARENT as u64, into).call("clone3")?;
+    if let Forked::Child = forked {
+        init::run(child);
+    }
+    made(forked)
+}
+
+fn made(forked: Forked) -> Result<(Pid, OwnedFd), Fault> {
+    match forked {
+        Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Forked::Child => Err(Fault::finding("the child returned")),
     }
 }

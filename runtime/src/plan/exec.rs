@@ -3,7 +3,7 @@
 use super::namespaces::{self, Join};
 use super::process::{self, End};
 use super::step::{FdSlot, Step};
-use super::{Error, IdMaps, Listener, Plan, Preserved, c_string};
+use super::{Error, Listener, Plan, Preserved, c_string};
 use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -49,12 +49,16 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let mut steps = Vec::with_capacity(24);
     let affinity = affinity(request.process)?;
     steps.extend(affinity.0);
+    let oom_score_adj = process::oom_score_adj(request.process)?;
     steps.push(Step::NotDumpable);
     if request.by_tasks {
         steps.push(Step::JoinCgroups);
     }
     steps.extend(affinity.1);
-    let parent_joins = join(request, host, &types, &mut steps);
+    let (parent_joins, by_helper) = join(request, host, &types, &mut steps);
+    if let (Some(value), false) = (oom_score_adj, by_helper) {
+        steps.insert(0, Step::OomScoreAdj(value));
+    }
     steps.push(Step::NewSession);
     steps.push(Step::SessionKeyring(c_string(format!("_ses.{}", request.id))?));
     steps.push(Step::CurrentRoot);
@@ -70,6 +74,8 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     Ok(Plan {
         clone_flags: 0,
         parent_joins,
+        by_helper,
+        helper_oom_score_adj: oom_score_adj.filter(|_| by_helper),
         open: Vec::new(),
         id_maps: None,
         time_offsets: None,
@@ -88,11 +94,11 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
 }
 
 /// All namespaces at once through the first process's descriptor (`setns(2)`, Linux 5.8), but the pid
-/// namespace: it holds only for children, so the parent enters it for the clone. An unprivileged parent needs
-/// the privileges of the user namespace for that, so it enters that one too, and stays.
-fn join(request: &Request<'_>, host: &HostFacts, types: &[Type], steps: &mut Vec<Step>) -> Vec<Join> {
-    let user_by_parent = host.rootless() && types.contains(&Type::User) && types.contains(&Type::Pid);
-    let by_parent = |typ: Type| typ == Type::Pid || user_by_parent && typ == Type::User;
+/// namespace: it holds only for children, so the parent enters it for the clone. An unprivileged one needs the
+/// privileges of the user namespace for that, from which there is no way back: then a helper enters both.
+fn join(request: &Request<'_>, host: &HostFacts, types: &[Type], steps: &mut Vec<Step>) -> (Vec<Join>, bool) {
+    let by_helper = host.rootless() && types.contains(&Type::User) && types.contains(&Type::Pid);
+    let by_parent = |typ: Type| typ == Type::Pid || by_helper && typ == Type::User;
     let mut joins: Vec<Join> = Vec::new();
     for typ in [Type::User, Type::Pid] {
         if types.contains(&typ) && by_parent(typ) {
@@ -117,9 +123,10 @@ fn join(request: &Request<'_>, host: &HostFacts, types: &[Type], steps: &mut Vec
         });
     }
     if types.contains(&Type::User) {
-        steps.push(Step::BecomeRoot);
+        let (uid, gid) = namespaces::root_of(namespaces::known_maps(request.spec.linux().as_ref()).as_ref());
+        steps.push(Step::BecomeRoot { uid, gid });
     }
-    joins
+    (joins, by_helper)
 }
 
 fn end(
@@ -138,11 +145,6 @@ fn end(
         ));
     }
     let in_user_namespace = types.contains(&Type::User);
-    let maps = linux.and_then(|linux| {
-        let uids = linux.uid_mappings().as_deref().filter(|maps| !maps.is_empty())?;
-        let gids = linux.gid_mappings().as_deref().filter(|maps| !maps.is_empty())?;
-        IdMaps::new(uids, gids).ok()
-    });
     let available = if in_user_namespace {
         u64::MAX
     } else {
@@ -159,7 +161,11 @@ fn end(
             metadata: filter.listener_metadata.clone(),
         })
     });
-    let identity = process::identity(process.user(), maps.as_ref(), host)?;
+    let identity = process::identity(
+        process.user(),
+        namespaces::known_maps(request.spec.linux().as_ref()).as_ref(),
+        host,
+    )?;
     process::add_end(
         steps,
         End {

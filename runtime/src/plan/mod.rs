@@ -44,7 +44,7 @@ pub enum Error {
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
     /// `linux.seccomp`.
-    #[error("linux.seccomp: {0}")]
+    #[error("linux.seccomp")]
     Seccomp(#[from] crate::seccomp::Error),
 }
 
@@ -128,6 +128,10 @@ pub struct Plan {
     pub clone_flags: u64,
     /// Namespaces that the parent enters before `clone3(2)` and leaves after it.
     pub parent_joins: Vec<namespaces::Join>,
+    /// Another process enters them and makes the clone: there is no way back out of a user namespace.
+    pub by_helper: bool,
+    /// What the helper sets as its `oom_score_adj`, for the child to inherit; see [`Step::OomScoreAdj`].
+    pub helper_oom_score_adj: Option<i32>,
     /// What the parent opens for the child; the index is the child's [`FdSlot`].
     pub open: Vec<ToOpen>,
     /// Id maps of a new user namespace.
@@ -320,12 +324,14 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let net_devices = namespaces::net_devices(&builder)?;
     let intel_rdt = linux.and_then(|linux| linux.intel_rdt().clone());
     let proceed = builder.id_maps.is_some() || !net_devices.is_empty() || intel_rdt.is_some();
-    let entered = namespaces::enter(&mut builder, proceed)?;
+    let entered = namespaces::enter(&mut builder, process, proceed)?;
     paths::root_and_mounts(&mut builder, &hooks, process)?;
     let listener = process::add(&mut builder, process, &hooks)?;
     Ok(Plan {
         clone_flags: entered.clone_flags,
         parent_joins: entered.parent_joins,
+        by_helper: entered.by_helper,
+        helper_oom_score_adj: entered.helper_oom_score_adj,
         time_offsets: entered.parent_time_offsets,
         open: builder.open,
         id_maps: builder.id_maps,

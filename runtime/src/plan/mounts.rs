@@ -1,12 +1,12 @@
 //! From `mounts` to steps.
 
 use super::options::{self, Options};
-use super::{Builder, Error, ToOpen, c_string};
+use super::{Builder, Error, ToOpen, c_string, namespaces};
 use crate::cgroup;
 use crate::plan::step::Step;
 use crate::rootfs::cgroupfs::{CgroupMount, Files, Hierarchy, Version};
 use crate::rootfs::mount::{Mount, Parameter, Propagation, Source};
-use oci_spec::runtime as oci;
+use oci_spec::runtime::{self as oci, LinuxNamespaceType};
 use std::path::{Component, Path};
 
 /// File systems for which a read-only mount says all that `ro` can say: their super block is shared or has
@@ -108,6 +108,7 @@ fn file_system(
         key: c"source".into(),
         value: Some(c_string(source.unwrap_or(typ))?),
     }];
+    check_owner(builder, &options)?;
     parameters.append(&mut options.parameters);
     if options.attributes.set & libc::MOUNT_ATTR_RDONLY != 0 && !VIRTUAL.contains(&typ) {
         parameters.push(Parameter {
@@ -117,6 +118,12 @@ fn file_system(
     }
     if matches!(typ, "tmpfs" | "mqueue" | "devpts") {
         parameters.extend(label(builder)?);
+    }
+    if typ == "sysfs" && builder.in_user_namespace() && !builder.namespaces.has(LinuxNamespaceType::Network) {
+        return Err(Error::unsupported(
+            "sysfs in a user namespace",
+            "needs a network namespace that belongs to it: add one, or bind /sys",
+        ));
     }
     if options.copy_up && typ != "tmpfs" {
         return Err(Error::value("tmpcopyup is for tmpfs only".to_owned()));
@@ -211,8 +218,11 @@ fn idmap(
     let maps = match own {
         (Some(uids), Some(gids)) if !uids.is_empty() && !gids.is_empty() => super::IdMaps::new(uids, gids)?,
         (None, None) if options.idmap.is_none() => return Ok(None),
-        (None, None) => builder.id_maps.clone().ok_or_else(|| {
-            Error::value("idmap without mappings, in a container without user namespace".to_owned())
+        (None, None) => container_maps(builder).ok_or_else(|| {
+            Error::value(
+                "idmap without mappings, in a container that has no user namespace or does not tell its maps"
+                    .to_owned(),
+            )
         })?,
         _ => {
             return Err(Error::value(
@@ -223,12 +233,47 @@ fn idmap(
     Ok(Some(super::IdMappedMount { maps, recursive }))
 }
 
+/// The maps of the container's user namespace.
+fn container_maps(builder: &Builder<'_>) -> Option<super::IdMaps> {
+    let known = || {
+        builder
+            .in_user_namespace()
+            .then(|| namespaces::known_maps(builder.linux()))
+    };
+    builder.id_maps.clone().or_else(|| known().flatten())
+}
+
+/// The kernel takes only ids that the user namespace has, and says no more than `EINVAL` of others.
+fn check_owner(builder: &Builder<'_>, options: &Options) -> Result<(), Error> {
+    let Some(maps) = container_maps(builder) else {
+        return Ok(());
+    };
+    for Parameter { key, value } in &options.parameters {
+        let lines = match key.to_bytes() {
+            b"uid" => &maps.uids,
+            b"gid" => &maps.gids,
+            _ => continue,
+        };
+        let (key, value) = (key.to_string_lossy(), value.as_deref().unwrap_or_default());
+        let value = value.to_string_lossy();
+        if value
+            .parse()
+            .is_ok_and(|id| !super::IdMaps::maps_inside(lines, id))
+        {
+            return Err(Error::value(format!(
+                "option {key}={value}: {value} has no {key} mapping"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn cgroup_mount(
     builder: &Builder<'_>,
     destination: std::ffi::CString,
     options: Options,
 ) -> Result<Step, Error> {
-    let new_namespace = builder.has_new_namespace(oci::LinuxNamespaceType::Cgroup);
+    let new_namespace = builder.has_new_namespace(LinuxNamespaceType::Cgroup);
     let version = match &builder.host.cgroups {
         cgroup::Layout::None => {
             return Err(Error::unsupported(

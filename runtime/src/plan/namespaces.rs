@@ -47,6 +47,8 @@ pub struct Join {
 pub(super) struct Entered {
     pub(super) clone_flags: u64,
     pub(super) parent_joins: Vec<Join>,
+    pub(super) by_helper: bool,
+    pub(super) helper_oom_score_adj: Option<i32>,
     pub(super) parent_time_offsets: Option<String>,
 }
 
@@ -179,14 +181,41 @@ pub(super) fn id_maps(linux: Option<&oci::Linux>, namespaces: &Namespaces) -> Re
     IdMaps::new(&uids, &gids).map(Some)
 }
 
+/// The id maps that a configuration tells, also for a user namespace that is joined.
+pub(super) fn known_maps(linux: Option<&oci::Linux>) -> Option<IdMaps> {
+    let uids = linux?.uid_mappings().as_deref().filter(|maps| !maps.is_empty())?;
+    let gids = linux?.gid_mappings().as_deref().filter(|maps| !maps.is_empty())?;
+    IdMaps::new(uids, gids).ok()
+}
+
+/// Who owns what is made in a user namespace: its root, or its first id where 0 is not mapped.
+pub(super) fn root_of(maps: Option<&IdMaps>) -> (u32, u32) {
+    let owner = |lines: &[[u32; 3]]| match lines.first() {
+        Some([first, ..]) if !IdMaps::maps_inside(lines, 0) => *first,
+        _ => 0,
+    };
+    maps.map_or((0, 0), |maps| (owner(&maps.uids), owner(&maps.gids)))
+}
+
 /// Decides flags and joins and adds the steps that come before the root file system.
-pub(super) fn enter(builder: &mut Builder<'_>, proceed: bool) -> Result<Entered, Error> {
+pub(super) fn enter(
+    builder: &mut Builder<'_>,
+    process: &oci::Process,
+    proceed: bool,
+) -> Result<Entered, Error> {
     let mut entered = Entered {
         clone_flags: 0,
         parent_joins: Vec::new(),
+        by_helper: builder.namespaces.path(Type::User).is_some(),
+        helper_oom_score_adj: None,
         parent_time_offsets: None,
     };
     let new_user = builder.has_new_namespace(Type::User);
+    match super::process::oom_score_adj(process)? {
+        value if entered.by_helper => entered.helper_oom_score_adj = value,
+        Some(value) => builder.steps.push(Step::OomScoreAdj(value)),
+        None => {}
+    }
     if !new_user {
         // A process of a joined namespace must not trace us; a new user namespace has no such process, and
         // its maps are written through files of the child.
@@ -205,14 +234,17 @@ pub(super) fn enter(builder: &mut Builder<'_>, proceed: bool) -> Result<Entered,
     if proceed {
         builder.steps.push(Step::AwaitProceed);
     }
+    // Before the user changes: from then on the kernel's own root owns this process's files in /proc.
+    time(builder, &mut entered, new_user)?;
     if builder.in_user_namespace() {
-        builder.steps.push(Step::BecomeRoot);
+        let maps = builder.id_maps.clone().or_else(|| known_maps(builder.linux()));
+        let (uid, gid) = root_of(maps.as_ref());
+        builder.steps.push(Step::BecomeRoot { uid, gid });
     }
     if builder.has_new_namespace(Type::Cgroup) {
         let (name, flag) = (name(Type::Cgroup), libc::CLONE_NEWCGROUP);
         builder.steps.push(Step::NewNamespace { name, flag });
     }
-    time(builder, &mut entered, new_user)?;
     builder.steps.push(Step::NewSession);
     if !builder.request.no_new_keyring {
         let name = super::c_string(format!("_ses.{}", builder.request.id))?;
@@ -227,18 +259,26 @@ pub(super) fn enter(builder: &mut Builder<'_>, proceed: bool) -> Result<Entered,
 
 /// A joined pid namespace holds only for children, so the parent enters it for the clone; with a new user
 /// namespace the parent enters all of them, because the child has no privilege over them any more.
+///
+/// A joined user namespace has to own the new ones, so it is entered before the clone, by a helper, because
+/// there is no way back. Root enters it last, having privilege over all the others; an unprivileged caller
+/// first, having none before.
 fn join(builder: &mut Builder<'_>, entered: &mut Entered, new_user: bool) {
+    let before = new_user || entered.by_helper;
     for typ in ORDER {
         let Some(path) = builder.namespaces.path(typ).cloned() else {
             continue;
         };
         let (name, flag) = (name(typ), flag(typ));
-        if typ == Type::Pid || new_user && typ != Type::Mount {
+        if typ == Type::Pid || before && typ != Type::Mount {
             entered.parent_joins.push(Join { name, flag, path });
         } else {
             let fd = builder.open(ToOpen::Namespace(path));
             builder.steps.push(Step::JoinNamespace { name, flag, fd });
         }
+    }
+    if entered.by_helper && !builder.host.rootless() {
+        entered.parent_joins.rotate_left(1);
     }
 }
 
@@ -347,15 +387,23 @@ pub(super) fn net_devices(builder: &Builder<'_>) -> Result<Vec<(String, String)>
         })
         .collect();
     moves.sort();
-    for (outside, inside) in &moves {
-        for name in [outside, inside] {
-            let bad = name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['/', ':', '\0', ' ']);
-            if bad || matches!(name.as_str(), "." | "..") {
-                return Err(Error::invalid(
-                    "linux.netDevices",
-                    format!("{name:?} is not an interface name"),
-                ));
+    let invalid = |reason: String| Err(Error::invalid("linux.netDevices", reason));
+    for (index, (outside, inside)) in moves.iter().enumerate() {
+        // The kernel puts a number in the place of one `%d`.
+        let template = inside.matches("%d").count() == 1;
+        let plain = if template {
+            inside.replacen("%d", "", 1)
+        } else {
+            inside.clone()
+        };
+        for (name, letters) in [(outside, outside), (inside, &plain)] {
+            let bad = name.is_empty() || name.len() >= libc::IFNAMSIZ || matches!(name.as_str(), "." | "..");
+            if bad || letters.contains(['/', ':', '%', '\0']) || letters.contains(char::is_whitespace) {
+                return invalid(format!("{name:?} is not an interface name"));
             }
+        }
+        if !template && moves[..index].iter().any(|(_, other)| other == inside) {
+            return invalid(format!("two devices are to be named {inside:?}"));
         }
     }
     Ok(moves)

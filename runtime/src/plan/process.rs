@@ -142,15 +142,6 @@ pub(super) fn add_attributes(
             label,
         });
     }
-    if let Some(value) = process.oom_score_adj() {
-        if !(-1000..=1000).contains(&value) {
-            return Err(Error::invalid(
-                "process.oomScoreAdj",
-                format!("{value} is not in -1000..1000"),
-            ));
-        }
-        steps.push(Step::OomScoreAdj(value));
-    }
     let limits = limits(process.rlimits().as_deref().unwrap_or_default())?;
     if !limits.is_empty() {
         steps.push(Step::Limits(limits));
@@ -162,6 +153,17 @@ pub(super) fn add_attributes(
         steps.push(io_priority(priority)?);
     }
     Ok(())
+}
+
+/// `process.oomScoreAdj`, checked.
+pub(super) fn oom_score_adj(process: &oci::Process) -> Result<Option<i32>, Error> {
+    match process.oom_score_adj() {
+        Some(value) if !(-1000..=1000).contains(&value) => Err(Error::invalid(
+            "process.oomScoreAdj",
+            format!("{value} is not in -1000..1000"),
+        )),
+        value => Ok(value),
+    }
 }
 
 /// The program, its arguments and environment.

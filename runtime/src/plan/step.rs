@@ -34,6 +34,9 @@ pub enum Lsm {
 /// A step of the child. The order of the variants is the usual order of the road.
 #[derive(Debug)]
 pub enum Step {
+    /// Set the out-of-memory score adjustment, through the runtime's own procfs: first of all, because the
+    /// kernel's root owns this process's files in `/proc` once it may not be traced or changes its user.
+    OomScoreAdj(i32),
     /// Keep other processes from tracing this one or opening its descriptors.
     NotDumpable,
     /// Enter an existing namespace.
@@ -49,8 +52,14 @@ pub enum Step {
     JoinCgroups,
     /// Wait for the parent's *proceed*: id maps are written, the cgroup is ready.
     AwaitProceed,
-    /// Become the user namespace's root, to own what is made from here on.
-    BecomeRoot,
+    /// Become the user namespace's root, to own what is made from here on; where 0 is not mapped, the first id
+    /// that is. The capabilities are all there with any id.
+    BecomeRoot {
+        /// User id in the namespace.
+        uid: u32,
+        /// Group id in the namespace.
+        gid: u32,
+    },
     /// Create a namespace that `clone3` could not: the cgroup namespace takes the *caller's* cgroup as its
     /// root, so it is made after the cgroup was entered.
     NewNamespace {
@@ -124,8 +133,6 @@ pub enum Step {
     },
     /// Set resource limits.
     Limits(Vec<Limit>),
-    /// Set the out-of-memory score adjustment.
-    OomScoreAdj(i32),
     /// Set the scheduling policy.
     Scheduler(SchedAttr),
     /// Set the input/output priority.
@@ -186,7 +193,7 @@ impl fmt::Display for Step {
             Self::JoinNamespace { name, .. } => write!(f, "join the {name} namespace"),
             Self::JoinCgroups => f.write_str("join the cgroup"),
             Self::AwaitProceed => f.write_str("wait for the id maps"),
-            Self::BecomeRoot => f.write_str("become root of the user namespace"),
+            Self::BecomeRoot { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
             Self::NewNamespace { name, .. } => write!(f, "create the {name} namespace"),
             Self::TimeOffsets(_) => f.write_str("set the time offsets"),
             Self::NewSession => f.write_str("create a session"),

@@ -46,7 +46,11 @@ impl Rootfs {
             let made = if device.bind {
                 self.bind_device(device)
             } else {
-                make_device(open.as_fd(), &name, device)
+                match make_device(open.as_fd(), &name, device) {
+                    // The runtime itself is in a user namespace, as under rootless podman.
+                    Err(fault) if fault.errno == Errno::PERM.raw_os_error() => self.bind_device(device),
+                    made => made,
+                }
             };
             made.map_err(|fault| Fault {
                 call: format!("{} {}", fault.call, device.path.to_string_lossy()).into(),

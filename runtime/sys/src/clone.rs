@@ -25,7 +25,8 @@ pub enum Forked {
 /// Forks, into new namespaces (`CLONE_NEW*` in `flags`) and, when given, straight into a version 2 cgroup.
 ///
 /// `CLONE_INTO_CGROUP` avoids the write to `cgroup.procs`, which waits for an RCU grace period (about 11 ms).
-/// The memory is copied on write, as with `fork(2)`; the exit signal is `SIGCHLD`.
+/// The memory is copied on write, as with `fork(2)`; the exit signal is `SIGCHLD`. With `CLONE_PARENT` the new
+/// process is the caller's sibling, and the exit signal is the caller's own.
 /// `clone3(2)`, Linux 5.7 for cgroups.
 ///
 /// # Errors
@@ -46,7 +47,9 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64 | into_cgroup;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    if flags & libc::CLONE_PARENT as u64 == 0 {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     args.cgroup = cgroup.map_or(0, |fd| fd.as_raw_fd() as u64);
     // SAFETY: without CLONE_VM the child runs on a copy of this memory, as after fork(2); the process has
     // one thread, so no lock is held by a thread that does not exist in the child. `args` and `pidfd`
