@@ -1,5 +1,6 @@
 //! An existing container, as a command finds it.
 
+use crate::host::HostFacts;
 use crate::lifecycle::{self, Operation, Refusal, Status};
 use crate::state::{self, Directory, HookState, Loaded, Process, Record};
 use nucleus_sys::signal::pidfd_send_signal;
@@ -45,6 +46,25 @@ pub enum Error {
     Immortal(String),
 }
 
+/// What can be said of a container whose record is damaged, from its configuration: where its cgroups are.
+fn recover(directory: &Directory) -> Option<Record> {
+    let (spec, _) = crate::bundle::parse(&directory.read("config.json").ok()??).ok()?;
+    let host = HostFacts::probe(None).ok()?;
+    let driver = Some(crate::cgroup::Driver::Cgroupfs);
+    let cgroup = crate::plan::plan_cgroup(directory.id(), &spec, driver, &host).ok()?;
+    Some(Record {
+        oci_version: spec.version().clone(),
+        id: directory.id().to_owned(),
+        bundle: PathBuf::new(),
+        rootfs: PathBuf::new(),
+        annotations: state::annotations(&spec),
+        created: String::new(),
+        owner: 0,
+        cgroup: cgroup.intent(),
+        pid_namespace: true,
+    })
+}
+
 /// A container and its status at one moment.
 #[derive(Debug)]
 pub struct Container {
@@ -66,7 +86,9 @@ impl Container {
     /// # Errors
     /// That it does not exist, or that its state is damaged.
     pub fn open(root: &Path, id: &str) -> Result<Self, Error> {
-        Self::look(Directory::open(root, id)?)
+        let directory = Directory::open(root, id)?;
+        let loaded = directory.load()?;
+        Self::look(directory, loaded)
     }
 
     /// Finds a container and takes its lock, so that nobody else changes it.
@@ -76,7 +98,8 @@ impl Container {
     pub fn open_locked(root: &Path, id: &str) -> Result<Self, Error> {
         let directory = Directory::open(root, id)?;
         directory.lock()?;
-        let mut container = Self::look(directory)?;
+        let loaded = directory.load()?;
+        let mut container = Self::look(directory, loaded)?;
         if container.status == Status::Creating {
             // With the lock in hand nobody is creating it: `create` was killed.
             container.status = Status::Stopped;
@@ -84,8 +107,30 @@ impl Container {
         Ok(container)
     }
 
-    fn look(directory: Directory) -> Result<Self, Error> {
-        let Loaded { record, init } = directory.load()?;
+    /// As [`open_locked`](Self::open_locked), for `delete --force`: what is damaged counts as not there, so
+    /// that it can be removed.
+    ///
+    /// # Errors
+    /// As [`open_locked`](Self::open_locked).
+    pub fn open_locked_damaged(root: &Path, id: &str) -> Result<Self, Error> {
+        match Self::open_locked(root, id) {
+            Err(Error::State(state::Error::Damaged { .. })) => {
+                let directory = Directory::open(root, id)?;
+                directory.lock()?;
+                let mut loaded = directory.load_readable();
+                loaded.record = loaded.record.or_else(|| recover(&directory));
+                let mut container = Self::look(directory, loaded)?;
+                if container.process.is_none() {
+                    container.status = Status::Stopped;
+                }
+                Ok(container)
+            }
+            result => result,
+        }
+    }
+
+    fn look(directory: Directory, loaded: Loaded) -> Result<Self, Error> {
+        let Loaded { record, init } = loaded;
         let process = init.as_ref().map(|init| init.process);
         let intel_rdt = init.and_then(|init| init.intel_rdt);
         let mut status = directory.status(process.as_ref());

@@ -365,6 +365,19 @@ fn undo(undo: &mut Undo) {
     }
 }
 
+/// Lets the first process of a created container wait for `start` without this process.
+///
+/// # Errors
+/// The failed call.
+pub fn leave_waiting(mut created: Created) -> Result<Created, Error> {
+    if let Err(error) = send(&created.spawned, ToChild::Start) {
+        abandon(created);
+        return Err(error);
+    }
+    created.keep();
+    Ok(created)
+}
+
 /// Ends a container whose start failed, in reverse: process, cgroups, state.
 pub fn abandon(mut created: Created) {
     kill(&created.spawned);

@@ -301,8 +301,8 @@ impl Init<'_> {
     }
 
     fn await_start(&mut self) -> Result<(), Fault> {
+        self.child.channel.expect(ToChild::Start)?;
         let Some(fifos) = &self.child.start else {
-            self.child.channel.expect(ToChild::Start)?;
             self.started = true;
             return Ok(());
         };

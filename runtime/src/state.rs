@@ -346,14 +346,16 @@ impl Directory {
     /// The failed call, or a damaged file.
     pub fn load(&self) -> Result<Loaded, Error> {
         let init: Option<Init> = self.parse("init")?;
-        let record = self.parse::<Record>("state.json")?.map(|record| match &init {
-            Some(init) => Record {
-                cgroup: init.cgroup.clone(),
-                ..record
-            },
-            None => record,
-        });
-        Ok(Loaded { record, init })
+        let record: Option<Record> = self.parse("state.json")?;
+        Ok(Loaded::new(record, init))
+    }
+
+    /// What is recorded and can be read.
+    pub fn load_readable(&self) -> Loaded {
+        Loaded::new(
+            self.parse("state.json").unwrap_or_default(),
+            self.parse("init").unwrap_or_default(),
+        )
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
@@ -432,6 +434,19 @@ impl Directory {
             Some(_) if self.has("start") => Status::Created,
             Some(_) => Status::Running,
         }
+    }
+}
+
+impl Loaded {
+    fn new(record: Option<Record>, init: Option<Init>) -> Self {
+        let record = record.map(|record| match &init {
+            Some(init) => Record {
+                cgroup: init.cgroup.clone(),
+                ..record
+            },
+            None => record,
+        });
+        Self { record, init }
     }
 }
 

@@ -11,7 +11,7 @@
 //! | child → parent | `Listener` + fd | a filter with `SCMP_ACT_NOTIFY` was loaded | the parent passes it to `listenerPath` |
 //! | parent → child | `ListenerSent` | | |
 //! | child → parent | `Ready` | everything before `start` is done | the status is `created` |
-//! | parent → child | `Start` | `run` only; after `create` the byte comes through the start FIFO | startContainer hooks, exec |
+//! | parent → child | `Start` | the child is recorded, so that `delete` finds it; after `create` the byte of `start` comes through a FIFO | startContainer hooks, exec |
 //! | child → parent | `Failed` | any step failed; nothing follows | the parent reports it and cleans up |
 //! | child closes | – | exec succeeded (after `Start`), or the child died | |
 //!
@@ -38,7 +38,7 @@ pub enum ToChild {
     HooksDone = 2,
     /// The seccomp listener was handed over.
     ListenerSent = 3,
-    /// `run`: go on to the program.
+    /// The container is recorded: go on to the program, or to wait for `start`.
     Start = 4,
 }
 

@@ -86,8 +86,7 @@ impl Run for Create {
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
-        let mut created = create::create(&self.common.options(global, true), true)?;
-        created.keep();
+        let created = create::leave_waiting(create::create(&self.common.options(global, true), true)?)?;
         for note in &created.notes {
             log::warning(note);
         }

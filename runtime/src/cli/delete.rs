@@ -22,7 +22,12 @@ impl Run for Delete {
     const ABOUT: &'static str = "Remove a container";
 
     fn run(self, global: &Global) -> Outcome {
-        let container = match Container::open_locked(&global.root(), &self.id) {
+        let open = if self.force {
+            Container::open_locked_damaged
+        } else {
+            Container::open_locked
+        };
+        let container = match open(&global.root(), &self.id) {
             Err(crate::container::Error::State(state::Error::Missing { .. })) if self.force => return Ok(0),
             result => result?,
         };

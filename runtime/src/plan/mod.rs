@@ -308,7 +308,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let linux = spec.linux().as_ref();
     let namespaces = namespaces::Namespaces::new(linux, host)?;
     let id_maps = namespaces::id_maps(linux, &namespaces)?;
-    let cgroup = plan_cgroup(request, host)?;
+    let cgroup = plan_cgroup(request.id, spec, request.cgroups, host)?;
     let hooks =
         Hooks::new(spec.hooks().as_ref()).map_err(|error| Error::invalid("hooks", error.to_string()))?;
     let mut builder = Builder {
@@ -349,8 +349,17 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     })
 }
 
-fn plan_cgroup(request: &Request<'_>, host: &HostFacts) -> Result<cgroup::Plan, Error> {
-    let linux = request.spec.linux().as_ref();
+/// The container's cgroups, from its configuration alone.
+///
+/// # Errors
+/// A value that is wrong, or that this host cannot do.
+pub fn plan_cgroup(
+    id: &str,
+    spec: &oci::Spec,
+    driver: Option<cgroup::Driver>,
+    host: &HostFacts,
+) -> Result<cgroup::Plan, Error> {
+    let linux = spec.linux().as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let path = path
         .map(|path| {
@@ -358,12 +367,12 @@ fn plan_cgroup(request: &Request<'_>, host: &HostFacts) -> Result<cgroup::Plan, 
                 .ok_or_else(|| Error::invalid("linux.cgroupsPath", "not UTF-8"))
         })
         .transpose()?;
-    let Some(driver) = request.cgroups else {
+    let Some(driver) = driver else {
         return Ok(cgroup::Plan::none());
     };
     let request = cgroup::Request {
         cgroups_path: path,
-        id: request.id,
+        id,
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         devices: linux
             .and_then(|linux| linux.devices().as_deref())

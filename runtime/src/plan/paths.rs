@@ -1,6 +1,6 @@
 //! The part of the road from the inherited mount tree to the pivot, in order.
 
-use super::step::{ChildHooks, Root, Step};
+use super::step::{ChildHooks, Place, Root, Step};
 use super::{Builder, Error, ToOpen, c_string, devices, mounts, sysctl};
 use crate::hooks::Hooks;
 use crate::rootfs::mount::Propagation;
@@ -34,7 +34,12 @@ pub(super) fn root_and_mounts(
             idmap: None,
         })
     });
-    builder.steps.push(Step::Root(Root { path, source }));
+    let place = if shared || builder.request.no_pivot {
+        Place::OverRoot
+    } else {
+        Place::Path
+    };
+    builder.steps.push(Step::Root(Root { path, source, place }));
     mounts::add(builder)?;
     devices::add(builder)?;
     sysctl::add(builder)?;

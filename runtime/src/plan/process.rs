@@ -92,23 +92,27 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     } = end;
     steps.push(Step::CloseDescriptors);
     steps.push(Step::EnterDirectory(cwd));
-    let (early, late) = if no_new_privileges {
-        (None, seccomp)
-    } else {
-        (seccomp, None)
-    };
+    let has_listener = matches!(&seccomp, Some(Step::Seccomp(filter)) if filter.listener_path.is_some());
+    let (mut privileged, mut created, mut last) = (None, None, None);
+    match (no_new_privileges, has_listener) {
+        (false, _) => privileged = seccomp,
+        // `create` hands the listener over: after it nobody reads the channel.
+        (true, true) => created = seccomp,
+        (true, false) => last = seccomp,
+    }
     if no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
-    steps.extend(early);
+    steps.extend(privileged);
     steps.push(Step::Credentials {
         identity,
         capabilities,
     });
     steps.push(Step::FindProgram);
+    steps.extend(created);
     steps.extend([Step::Ready, Step::AwaitStart]);
     steps.extend(start_hooks);
-    steps.extend(late);
+    steps.extend(last);
 }
 
 /// Labels, limits and priorities: all that needs privilege but no path of the host.

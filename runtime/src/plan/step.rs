@@ -183,6 +183,18 @@ pub struct Root {
     pub path: CString,
     /// Opened by the parent, where the child may not be able to reach it.
     pub source: Option<FdSlot>,
+    /// Where it is attached.
+    pub place: Place,
+}
+
+/// Where the root file system is attached until it becomes the root directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At its own path.
+    Path,
+    /// Over `/`: without a pivot a process that joins the mount namespace gets what covers `/`; and where the
+    /// inherited mounts stay shared, `/` is the one mount that can be made private.
+    OverRoot,
 }
 
 impl fmt::Display for Step {

@@ -11,12 +11,13 @@ pub mod resolve;
 pub mod setup_fd;
 
 use crate::fault::{Call, Fault};
-use crate::plan::step::Root;
+use crate::plan::step::{Place, Root};
 use mount::Propagation;
 use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use setup_fd::SetupFd;
 use std::ffi::CStr;
 
@@ -32,10 +33,9 @@ pub struct Rootfs {
 }
 
 impl Rootfs {
-    /// Attaches a private copy of the mount tree at `root` over `/` and keeps its descriptor.
-    ///
-    /// The copy covers the old root instead of the rootfs's own path, so that no path of the host is looked
-    /// up a second time. Path lookups still start at the old root until `pivot_root(2)`.
+    /// Attaches a copy of the mount tree at the rootfs's own path, where hooks that enter the mount namespace
+    /// look for it, or over `/` (see [`Place`]), and keeps its descriptor: no later step looks the path up
+    /// again.
     ///
     /// # Errors
     /// The failed call.
@@ -54,10 +54,14 @@ impl Rootfs {
         if source.is_some() {
             set_propagation(tree.as_fd(), Propagation::RECURSIVE_SLAVE).call("mount_setattr")?;
         }
-        // A mount over a shared mount would propagate to the host: the root mount alone becomes private.
-        rustix::mount::mount_change(c"/", rustix::mount::MountPropagationFlags::PRIVATE)
-            .call("mount --make-private /")?;
-        attach(tree.as_fd(), CWD, c"/").call("move_mount")?;
+        match root.place {
+            Place::Path => match attach(tree.as_fd(), CWD, &root.path) {
+                // The user namespace's root may not search the directories above.
+                Err(Errno::ACCESS) => cover_root(tree.as_fd())?,
+                result => result.call("move_mount")?,
+            },
+            Place::OverRoot => cover_root(tree.as_fd())?,
+        }
         Ok(Self {
             root: tree,
             proc: None,
@@ -148,6 +152,18 @@ impl Rootfs {
     pub fn set_propagation(&self, propagation: Propagation) -> Result<(), Fault> {
         set_propagation(self.fd(), propagation).call("mount_setattr")
     }
+}
+
+/// Attaches the tree over `/`. Path lookups still start below it until the root directory is changed.
+fn cover_root(tree: BorrowedFd<'_>) -> Result<(), Fault> {
+    // A mount over a shared mount would propagate to the host, and a shared root cannot be pivoted to.
+    rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE).call("mount --make-private /")?;
+    let private = Propagation {
+        flag: libc::MS_PRIVATE,
+        recursive: false,
+    };
+    set_propagation(tree, private).call("mount_setattr")?;
+    attach(tree, CWD, c"/").call("move_mount")
 }
 
 /// Attaches a detached mount at a path.

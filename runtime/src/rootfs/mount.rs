@@ -162,8 +162,9 @@ impl Rootfs {
             copy_up::copy(target.as_fd(), tree.as_fd())?;
             set_attributes(tree.as_fd(), mount.attributes, false)?;
         }
-        set_recursive_and_propagation(tree.as_fd(), mount)?;
+        set_attributes(tree.as_fd(), mount.recursive, true)?;
         attach_on(tree.as_fd(), target.as_fd()).call("move_mount")?;
+        propagate(tree.as_fd(), mount)?;
         if fstype == c"proc" && self.proc.is_none() {
             self.proc = Some(tree);
         }
@@ -178,8 +179,9 @@ impl Rootfs {
         };
         let target = resolve::target(self.fd(), &mount.destination, kind, mount.links)?;
         set_attributes(tree, mount.attributes, false)?;
-        set_recursive_and_propagation(tree, mount)?;
-        attach_on(tree, target.as_fd()).call("move_mount")
+        set_attributes(tree, mount.recursive, true)?;
+        attach_on(tree, target.as_fd()).call("move_mount")?;
+        propagate(tree, mount)
     }
 
     fn remount(&self, mount: &Mount, parameters: &[Parameter]) -> Result<(), Fault> {
@@ -191,7 +193,8 @@ impl Rootfs {
             fsconfig_reconfigure(context.as_fd()).call("fsconfig")?;
         }
         set_attributes(target.as_fd(), mount.attributes, false)?;
-        set_recursive_and_propagation(target.as_fd(), mount)
+        set_attributes(target.as_fd(), mount.recursive, true)?;
+        propagate(target.as_fd(), mount)
     }
 }
 
@@ -247,12 +250,12 @@ fn set_attributes(fd: BorrowedFd<'_>, attributes: Attributes, recursive: bool) -
     mount_setattr(fd, recursive, &attr).call("mount_setattr")
 }
 
-fn set_recursive_and_propagation(fd: BorrowedFd<'_>, mount: &Mount) -> Result<(), Fault> {
-    set_attributes(fd, mount.recursive, true)?;
-    for propagation in &mount.propagation {
-        super::set_propagation(fd, *propagation).call("mount_setattr")?;
-    }
-    Ok(())
+/// After the mount is attached: an unbindable mount cannot be, and a shared parent would share it again.
+fn propagate(fd: BorrowedFd<'_>, mount: &Mount) -> Result<(), Fault> {
+    mount
+        .propagation
+        .iter()
+        .try_for_each(|propagation| super::set_propagation(fd, *propagation).call("mount_setattr"))
 }
 
 /// Binds one path of the host onto a target inside the root, without submounts.
