@@ -48,7 +48,9 @@ pub enum Error {
 
 /// What can be said of a container whose record is damaged, from its configuration: where its cgroups are.
 fn recover(directory: &Directory) -> Option<Record> {
-    let (spec, _) = crate::bundle::parse(&directory.read("config.json").ok()??).ok()?;
+    // Without that, the path that a container gets when its configuration names none.
+    let config = directory.read("config.json").ok()?.unwrap_or_default();
+    let (spec, _) = crate::bundle::parse(&config).unwrap_or_default();
     let host = HostFacts::probe(None).ok()?;
     let driver = Some(crate::cgroup::Driver::Cgroupfs);
     let cgroup = crate::plan::plan_cgroup(directory.id(), &spec, driver, &host).ok()?;
