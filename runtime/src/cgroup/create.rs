@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::plan::Directory;
 use super::record::Place;
+use super::systemd::{self, Placeholder, Scope};
 use super::writes::{Target, Write};
 use super::{Error, Plan, Record};
 
@@ -23,6 +24,8 @@ pub struct Entered {
     pub tasks: Vec<OwnedFd>,
     /// For the container's state.
     pub record: Record,
+    /// Keeps a scope open until the container's own process is in it: dropped with the rest after clone3.
+    placeholder: Option<Placeholder>,
 }
 
 /// Makes the directories and sets every limit. After a failure nothing that it made is left.
@@ -33,15 +36,15 @@ pub struct Entered {
 /// # Errors
 /// The kernel refuses a directory or a value, or lacks what the configuration asks for.
 pub fn create(plan: &Plan) -> Result<Entered, Error> {
-    let mut entered = Entered {
-        record: Record::new(plan.driver),
-        ..Entered::default()
-    };
+    let mut entered = Entered::default();
     entered.tasks.reserve_exact(plan.directories.len());
+    entered.record.places.reserve_exact(plan.directories.len());
     for directory in &plan.directories {
-        let Err(error) = entered.add(directory) else {
-            continue;
+        let added = match &plan.scope {
+            None => entered.add(directory),
+            Some(scope) => entered.add_scope(directory, scope),
         };
+        let Err(error) = added else { continue };
         // What is left behind here was taken by others meanwhile; the first failure is the one to tell.
         let _ = entered.record.delete();
         let refused = matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS));
@@ -56,8 +59,25 @@ pub fn create(plan: &Plan) -> Result<Entered, Error> {
 
 impl Entered {
     fn add(&mut self, directory: &Directory) -> Result<(), Error> {
-        let path = &directory.path;
         let made = make(directory)?;
+        self.fill(directory, made)
+    }
+
+    fn add_scope(&mut self, directory: &Directory, scope: &Scope) -> Result<(), Error> {
+        self.record.scope = Some(scope.clone());
+        let (below, placeholder) = systemd::start(scope, &directory.writes)?;
+        self.placeholder = Some(placeholder);
+        let path = format!("{}/{below}", &directory.path[..directory.mount]);
+        let found = Directory {
+            path,
+            ..directory.clone()
+        };
+        self.fill(&found, 1)
+    }
+
+    /// Sets the limits of a directory, of whose path the last `made` components are new, and opens it.
+    fn fill(&mut self, directory: &Directory, made: usize) -> Result<(), Error> {
+        let path = &directory.path;
         self.record.places.push(Place {
             controllers: directory.controllers.clone(),
             path: path.clone(),
@@ -70,14 +90,14 @@ impl Entered {
         if made > 1 && !directory.is_unified() {
             prepare_parents(directory, made)?;
         }
-        let new_cpuset = directory.controllers.split(',').any(|each| each == "cpuset");
-        if directory.writes.is_empty() && !directory.is_unified() && !new_cpuset {
+        let cpuset = directory.controllers.split(',').any(|each| each == "cpuset");
+        if directory.writes.is_empty() && !directory.is_unified() && !cpuset {
             self.tasks.push(open_tasks(CWD, &format!("{path}/tasks"), path)?);
             return Ok(());
         }
         let at = open_directory(path)?;
-        if new_cpuset {
-            inherit_cpuset(at.as_fd(), directory)?;
+        if cpuset {
+            inherit_cpuset(at.as_fd(), directory, made)?;
         }
         set(at.as_fd(), directory)?;
         if let Some(code) = &directory.program {
@@ -95,12 +115,13 @@ impl Entered {
     }
 }
 
-/// Makes a directory and its missing parents; returns how many components of the path are new.
+/// Makes a directory and its missing parents; returns how many components of the path are new. After a
+/// failure none of them is left.
 fn make(directory: &Directory) -> Result<usize, Error> {
     let path = &directory.path;
-    let failed = |path: &str, source| Error::Io {
+    let failed = |source| Error::Io {
         act: "make cgroup",
-        path: path.to_owned(),
+        path: path.clone(),
         source,
     };
     for _ in 0..ROUNDS {
@@ -108,26 +129,39 @@ fn make(directory: &Directory) -> Result<usize, Error> {
             Ok(()) => return Ok(1),
             Err(Errno::EXIST) => return Ok(0),
             Err(Errno::NOENT) => {}
-            Err(errno) => return Err(failed(path, errno)),
+            Err(errno) => return Err(failed(errno)),
         }
-        let mut made = 0;
-        for end in parents(path, directory.mount) {
-            match mkdir(&path[..end]) {
-                Ok(()) => made += 1,
-                // Another container's cgroups go away while ours are made: everything from here on is new.
-                Err(Errno::EXIST) => made = 0,
-                Err(Errno::NOENT) => break,
-                Err(errno) => return Err(failed(&path[..end], errno)),
+        let mut made: Vec<&str> = Vec::new();
+        let result = make_parents(directory, &mut made).and_then(|()| mkdir(path));
+        match result {
+            Ok(()) => return Ok(made.len() + 1),
+            Err(Errno::EXIST) => return Ok(0),
+            Err(errno) => {
+                for parent in made.iter().rev() {
+                    // One that another container uses by now stays.
+                    let _ = rmdir(parent);
+                }
+                if errno != Errno::NOENT {
+                    return Err(failed(errno));
+                }
             }
         }
-        match mkdir(path) {
-            Ok(()) => return Ok(made + 1),
-            Err(Errno::EXIST) => return Ok(0),
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(failed(path, errno)),
+    }
+    Err(failed(Errno::NOENT))
+}
+
+/// Makes the missing parents and lists them, the uppermost first.
+fn make_parents<'a>(directory: &'a Directory, made: &mut Vec<&'a str>) -> rustix::io::Result<()> {
+    for end in parents(&directory.path, directory.mount) {
+        let parent = &directory.path[..end];
+        match mkdir(parent) {
+            Ok(()) => made.push(parent),
+            // Made meanwhile for another container: those above it are used, and no longer ours alone.
+            Err(Errno::EXIST) => made.clear(),
+            Err(errno) => return Err(errno),
         }
     }
-    Err(failed(path, Errno::NOENT))
+    Ok(())
 }
 
 fn mkdir(path: &str) -> rustix::io::Result<()> {
@@ -166,13 +200,15 @@ fn prepare_parents(directory: &Directory, made: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives a new version 1 cpuset the CPUs and memory nodes of its parent, except for what its own writes are
-/// going to set: no process can enter one without.
-fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error> {
+/// Gives a version 1 cpuset the CPUs and memory nodes of its parent, except for what it has already and what
+/// its own writes are going to set: no process can enter one without.
+fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory, made: usize) -> Result<(), Error> {
     // The parent needs it in any case: the kernel checks that the child's is a part of it.
     let above = cpuset_above(&directory.path, directory.mount)?;
     for write in above {
-        if !directory.writes.iter().any(|own| own.file == write.file) {
+        let set = directory.writes.iter().any(|own| own.file == write.file)
+            || made == 0 && read_line_at(at, &write.file, &directory.path)? != "\n";
+        if !set {
             Target {
                 directory: at,
                 path: &directory.path,

@@ -58,6 +58,16 @@ pub enum Error {
     /// The cgroup was there before, with processes in it.
     #[error("cgroup {0} already holds processes")]
     Occupied(String),
+    /// systemd did not do what it was asked for.
+    #[error("systemd: {act} of {unit}: {answer}")]
+    Systemd {
+        /// The method, or the wait for the job that it started.
+        act: String,
+        /// The unit.
+        unit: String,
+        /// systemd's error and its text, or the job's result.
+        answer: String,
+    },
     /// Processes of the container did not die, freeze or thaw in time.
     #[error("{act} {path}: still not done after {milliseconds} ms")]
     Timeout {

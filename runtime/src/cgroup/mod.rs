@@ -20,6 +20,7 @@ mod plan;
 mod processes;
 mod record;
 pub mod stats;
+mod systemd;
 mod update;
 mod view;
 mod writes;

@@ -2,17 +2,16 @@
 
 use nucleus_sys::bpf::Instruction;
 use oci_spec::runtime::{LinuxDevice, LinuxResources};
-use serde::{Deserialize, Serialize};
 
 use super::devices::{self, Allowlist, Rules};
 use super::limits::{self, Phase, Setting, Version};
 use super::path::Location;
+use super::systemd::Scope;
 use super::writes::Write;
 use super::{Error, Hierarchy, Layout};
 
 /// Who creates the container's cgroup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Driver {
     /// The runtime, with mkdir(2).
     #[default]
@@ -25,7 +24,7 @@ pub enum Driver {
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// `linux.cgroupsPath`: absolute = below the mount point; relative = below the runtime's own cgroup (on
-    /// cgroup2 below the parent of that); absent = `/<id>`.
+    /// cgroup2 below the parent of that); absent = `/<id>`. With systemd `slice:prefix:name`.
     pub cgroups_path: Option<&'a str>,
     /// The container's id.
     pub id: &'a str,
@@ -47,7 +46,8 @@ pub struct Plan {
     pub(super) directories: Vec<Directory>,
     /// Whether the container may run without a cgroup where none can be created.
     pub(super) dispensable: bool,
-    pub(super) driver: Driver,
+    /// The unit to start instead of making directories.
+    pub(super) scope: Option<Scope>,
 }
 
 /// The container's cgroup in one hierarchy.
@@ -92,11 +92,28 @@ impl Directory {
 /// # Errors
 /// A value is invalid, or this layout cannot do what is asked for; the error names the property.
 pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<Plan, Error> {
-    let location = Location::new(request.cgroups_path, request.id)?;
     let mut directories = Vec::with_capacity(16);
-    for hierarchy in hierarchies(layout) {
-        directories.push(Directory::new(hierarchy, &location.below(hierarchy)?));
-    }
+    let scope = match (request.driver, layout) {
+        (Driver::Cgroupfs, _) => {
+            let location = Location::new(request.cgroups_path, request.id)?;
+            for hierarchy in hierarchies(layout) {
+                directories.push(Directory::new(hierarchy, &location.below(hierarchy)?));
+            }
+            None
+        }
+        (Driver::Systemd, Layout::V2(hierarchy)) => {
+            let scope = Scope::new(request.cgroups_path, request.id, request.rootless)?;
+            // Where exactly it is, systemd says when the scope is started.
+            directories.push(Directory::new(hierarchy, &scope.path()?));
+            Some(scope)
+        }
+        (Driver::Systemd, _) => {
+            return Err(Error::unsupported(
+                "--systemd-cgroup",
+                "this host does not have cgroup2 alone",
+            ));
+        }
+    };
     if let Some(resources) = request.resources {
         assign(&mut directories, resources, Phase::Create)?;
     }
@@ -110,7 +127,7 @@ pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<Plan, Error> {
     Ok(Plan {
         directories,
         dispensable,
-        driver: request.driver,
+        scope,
     })
 }
 

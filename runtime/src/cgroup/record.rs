@@ -6,7 +6,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::create::rmdir;
-use super::{Driver, Error, Plan};
+use super::systemd::{self, Scope};
+use super::{Error, Plan};
 
 /// How long [`Record::delete`] waits for processes that are still dying.
 const PATIENCE: u32 = 1000;
@@ -16,12 +17,9 @@ const PATIENCE: u32 = 1000;
 pub struct Record {
     /// The directories, the cgroup2 one last.
     pub(super) places: Vec<Place>,
-    /// Who created them.
-    #[serde(default)]
-    pub(super) driver: Driver,
-    /// The systemd unit, with that driver.
+    /// The unit, where systemd made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) unit: Option<String>,
+    pub(super) scope: Option<Scope>,
     /// Whether this is only what was going to be made. No process of the container can be in there yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) intended: bool,
@@ -64,22 +62,13 @@ impl Plan {
         });
         Record {
             places: places.collect(),
-            driver: self.driver,
-            unit: None,
+            scope: self.scope.clone(),
             intended: true,
         }
     }
 }
 
 impl Record {
-    pub(super) fn new(driver: Driver) -> Self {
-        Self {
-            driver,
-            places: Vec::with_capacity(10),
-            ..Self::default()
-        }
-    }
-
     /// Whether the container has no cgroup of its own.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
@@ -110,7 +99,8 @@ impl Record {
     /// A process is still in there after a second; the other directories are deleted all the same.
     pub fn delete(&self) -> Result<(), Error> {
         let mut patience = Patience::default();
-        let mut result = Ok(());
+        // First, for systemd would see a deleted directory as the end of all its processes.
+        let mut result = self.scope.as_ref().map_or(Ok(()), systemd::stop);
         for place in self.places.iter().filter(|place| place.made > 0) {
             let removed = match self.intended {
                 // A crash left it unsaid whether the directory was ours: only an empty one is removed.

@@ -11,6 +11,7 @@ use super::devices::{Allowlist, Rules};
 use super::limits::Phase;
 use super::plan::{Directory, assign, restrict};
 use super::record::Record;
+use super::systemd;
 
 const LIMIT: &str = "linux.resources.memory.limit";
 
@@ -45,6 +46,9 @@ impl Record {
             self.restrict(&mut directories, rules)?;
         }
         for directory in &directories {
+            if let Some(scope) = &self.scope {
+                systemd::update(scope, &directory.writes)?;
+            }
             if directory.writes.is_empty() && directory.program.is_none() {
                 continue;
             }

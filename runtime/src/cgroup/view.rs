@@ -1,6 +1,6 @@
 //! The container's cgroups as its own mount of type `cgroup` shows them.
 
-use super::{Driver, Plan};
+use super::Plan;
 use std::path::PathBuf;
 
 /// One hierarchy of the container.
@@ -22,7 +22,7 @@ impl Plan {
         Self {
             directories: Vec::new(),
             dispensable: true,
-            driver: Driver::Cgroupfs,
+            scope: None,
         }
     }
 
