@@ -49,7 +49,8 @@ fn refusal(what: &str, errno: Errno) -> Fault {
     let words = match errno {
         Errno::NOENT | Errno::NOTDIR => "no such file or directory".to_owned(),
         Errno::ACCESS => "permission denied".to_owned(),
-        Errno::ISDIR => "is a directory".to_owned(),
+        // Docker's clients take "permission denied" for exit code 126.
+        Errno::ISDIR => "is a directory: permission denied".to_owned(),
         other => crate::fault::ErrnoText(other.raw_os_error()).to_string(),
     };
     Fault::finding(format!("{what}: {words}"))

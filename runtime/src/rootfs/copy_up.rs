@@ -41,7 +41,10 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Fault> {
         links: Links::new(),
     };
     let root = copier.root.try_clone().call("dup")?;
-    copier.directory(from.as_fd(), root.as_fd(), b"")
+    copier.directory(from.as_fd(), root.as_fd(), b"")?;
+    // Its mode is the mount's own, from an option or from the covered directory.
+    let (uid, gid) = owner(&rustix::fs::fstat(&from).call("stat")?);
+    fchown(&root, Some(uid), Some(gid)).call("chown")
 }
 
 struct Copier {
@@ -65,7 +68,7 @@ impl Copier {
                 ..fault
             })?;
         }
-        copy_attributes(from, to)
+        Ok(())
     }
 
     fn entry(
@@ -90,7 +93,8 @@ impl Copier {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let from = openat(from, name, flags, Mode::empty()).call("open")?;
                 let to = openat(to, name, flags, Mode::empty()).call("open")?;
-                self.directory(from.as_fd(), to.as_fd(), &path)
+                self.directory(from.as_fd(), to.as_fd(), &path)?;
+                copy_attributes(from.as_fd(), to.as_fd())
             }
             FileType::RegularFile => copy_file(from, to, name),
             FileType::Symlink => {

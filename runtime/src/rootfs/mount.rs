@@ -9,6 +9,7 @@ use crate::plan::step::FdSlot;
 use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, open_tree,
@@ -147,6 +148,7 @@ impl Rootfs {
         parameters: &[Parameter],
         copy_up: bool,
     ) -> Result<(), Fault> {
+        let inherited = self.inherited_mode(mount, fstype, parameters)?;
         let target = resolve::target(self.fd(), &mount.destination, Kind::Directory, mount.links)?;
         // A read-only tmpfs is filled first and made read-only after.
         let attributes = if copy_up {
@@ -156,6 +158,14 @@ impl Rootfs {
             }
         } else {
             mount.attributes
+        };
+        let own: Vec<Parameter>;
+        let parameters = match inherited {
+            Some(mode) => {
+                own = parameters.iter().cloned().chain([mode]).collect();
+                &own
+            }
+            None => parameters,
         };
         let tree = new_file_system(fstype, parameters, attributes.set)?;
         if copy_up {
@@ -169,6 +179,30 @@ impl Rootfs {
             self.proc = Some(tree);
         }
         Ok(())
+    }
+
+    /// A tmpfs whose options name no mode gets that of the directory which it covers, as under runc.
+    fn inherited_mode(
+        &self,
+        mount: &Mount,
+        fstype: &CStr,
+        parameters: &[Parameter],
+    ) -> Result<Option<Parameter>, Fault> {
+        if fstype != c"tmpfs" || parameters.iter().any(|parameter| &*parameter.key == c"mode") {
+            return Ok(None);
+        }
+        let covered = match resolve::open_in_root(self.fd(), &mount.destination, OFlags::PATH) {
+            Ok(covered) => covered,
+            // Made just now: the kernel's default mode.
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno).call("openat2"),
+        };
+        let mode = rustix::fs::fstat(&covered).call("fstat")?.st_mode & 0o7777;
+        let value = CString::new(format!("{mode:o}")).unwrap_or_default();
+        Ok(Some(Parameter {
+            key: c"mode".into(),
+            value: Some(value),
+        }))
     }
 
     fn mount_bind(&self, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), Fault> {
