@@ -41,6 +41,9 @@ pub enum Error {
     /// Its cgroups.
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::Error),
+    /// It was created without a cgroup.
+    #[error("container {0:?} has no cgroup of its own")]
+    NoCgroup(String),
     /// It would not die.
     #[error("container {0:?} is still alive 10 seconds after SIGKILL")]
     Immortal(String),
@@ -167,6 +170,17 @@ impl Container {
                 id: self.id().to_owned(),
                 refusal,
             }),
+        }
+    }
+
+    /// Its cgroups.
+    ///
+    /// # Errors
+    /// [`Error::NoCgroup`] where it has none.
+    pub fn cgroups(&self) -> Result<&crate::cgroup::Record, Error> {
+        match &self.record {
+            Some(record) if !record.cgroup.is_empty() => Ok(&record.cgroup),
+            _ => Err(Error::NoCgroup(self.id().to_owned())),
         }
     }
 

@@ -34,3 +34,4 @@ pub mod state;
 pub mod supervise;
 pub mod sync;
 pub mod terminal;
+pub mod update;

@@ -66,10 +66,18 @@ pub fn debugging() -> bool {
     LOG.with(|log| log.get().is_some_and(|log| log.level >= Level::Debug))
 }
 
-/// Logs the message that ends the command. Only to a file: on the standard error `main` prints it itself.
-pub fn error(message: &str) {
-    if LOG.with(|log| log.get().is_some_and(|log| log.file.is_some())) {
+/// Reports the message that ends the command: in the log file, and on the standard error for who reads that;
+/// there as plain text, or as a JSON line where no file was given for those.
+pub fn fatal(message: &str) {
+    let (file, format) = LOG.with(|log| {
+        log.get()
+            .map_or((false, Format::Text), |log| (log.file.is_some(), log.format))
+    });
+    if file || format == Format::Json {
         write(Level::Error, message);
+    }
+    if file || format == Format::Text {
+        let _ = writeln!(std::io::stderr(), "nucleus-runtime: {message}");
     }
 }
 

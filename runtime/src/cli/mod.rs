@@ -3,18 +3,29 @@
 //! Only the parser of the command that was named is built: the parsers of all commands would cost more than
 //! starting a container's process.
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
+pub mod features;
 pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod restore;
+pub mod resume;
 pub mod run;
+pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
+mod usage;
 
 use crate::cgroup::Driver;
 use crate::log;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What a command returns: its exit code, or the error that ends it.
@@ -26,8 +37,6 @@ pub type Outcome = Result<i32, anyhow::Error>;
     name = "nucleus-runtime",
     about = "Run containers from OCI bundles",
     disable_version_flag = true,
-    subcommand_required = true,
-    allow_external_subcommands = true,
     disable_help_subcommand = true
 )]
 pub struct Global {
@@ -57,6 +66,9 @@ pub struct Global {
     /// Whether to do without root's privileges: true, false or auto
     #[arg(long, value_name = "WHEN", value_parser = ["true", "false", "auto"])]
     pub rootless: Option<String>,
+    /// Accepted for compatibility: checkpoint and restore are not supported yet
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub criu: Option<PathBuf>,
     /// Print the version
     #[arg(long, short = 'v')]
     pub version: bool,
@@ -135,6 +147,16 @@ const COMMANDS: &[Entry] = &[
     entry::<kill::Kill>(),
     entry::<delete::Delete>(),
     entry::<exec::Exec>(),
+    entry::<list::List>(),
+    entry::<ps::Ps>(),
+    entry::<pause::Pause>(),
+    entry::<resume::Resume>(),
+    entry::<update::Update>(),
+    entry::<events::Events>(),
+    entry::<features::Features>(),
+    entry::<spec::SpecFile>(),
+    entry::<checkpoint::Checkpoint>(),
+    entry::<restore::Restore>(),
 ];
 
 /// A command's arguments and its work.
@@ -143,6 +165,8 @@ pub trait Run: Args {
     const NAME: &'static str;
     /// One line for the help.
     const ABOUT: &'static str;
+    /// Examples and notes at the end of its help.
+    const AFTER: &'static str = "";
 
     /// Whether it starts a process that enters a container.
     const ENTERS: bool = false;
@@ -157,11 +181,29 @@ pub trait Run: Args {
 const fn entry<C: Run>() -> Entry {
     Entry {
         name: C::NAME,
-        parser: || C::augment_args(Command::new(C::NAME).about(C::ABOUT).bin_name(bin_name(C::NAME))),
+        parser: || {
+            C::augment_args(Command::new(C::NAME).bin_name(bin_name(C::NAME)))
+                .about(C::ABOUT)
+                .after_help(C::AFTER)
+                .max_term_width(WIDTH)
+        },
         run: |global, matches| C::from_arg_matches(matches)?.run(global),
         enters: C::ENTERS,
     }
 }
+
+const AFTER: &str = "\
+Examples:
+  nucleus-runtime spec --bundle box               write box/config.json
+  nucleus-runtime run --bundle box one            run it and wait for its end
+  nucleus-runtime run --detach --bundle box two   run it in the background
+  nucleus-runtime exec --tty two sh               look around in it
+  nucleus-runtime delete --force two              end and remove it
+
+See nucleus-runtime COMMAND --help for the options of a command.";
+
+/// The widest that help is printed, in columns.
+const WIDTH: usize = 100;
 
 fn bin_name(command: &str) -> String {
     format!("nucleus-runtime {command}")
@@ -171,82 +213,86 @@ fn bin_name(command: &str) -> String {
 pub fn definition() -> Command {
     let commands = COMMANDS.iter().map(|entry| (entry.parser)());
     <Global as clap::CommandFactory>::command()
-        .allow_external_subcommands(false)
+        .subcommand_required(true)
+        .max_term_width(WIDTH)
+        .after_help(AFTER)
         .subcommands(commands)
 }
 
 /// Runs the program and returns its exit code.
 pub fn main() -> i32 {
-    match try_main(std::env::args_os().collect()) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match try_main(&args) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => report(&error, &args),
     }
 }
 
-fn report(error: &anyhow::Error) -> i32 {
-    if let Some(error) = error.downcast_ref::<clap::Error>() {
-        let code = i32::from(error.use_stderr());
-        if code != 0 {
-            log::error(error.to_string().trim());
+fn report(error: &anyhow::Error, args: &[OsString]) -> i32 {
+    let message = match error.downcast_ref::<clap::Error>() {
+        // Help that was asked for.
+        Some(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return 0;
         }
-        let _ = error.print();
-        return code;
-    }
-    let message = format!("{error:#}");
-    log::error(&message);
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr(),
-        format_args!("nucleus-runtime: {message}\n"),
-    );
+        Some(error) => {
+            let name = find_command(args).and_then(|index| args[index].to_str());
+            usage::message(error, name.and_then(find_entry).map(|entry| entry.name))
+        }
+        None => format!("{error:#}"),
+    };
+    log::fatal(&message);
     1
 }
 
-fn try_main(args: Vec<OsString>) -> Outcome {
-    let command = find_command(&args);
+fn try_main(args: &[OsString]) -> Outcome {
+    let command = find_command(args);
     let (before, after) = args.split_at(command.unwrap_or(args.len()));
-    let Some(name) = after.first() else {
-        return without_command(before);
-    };
-    let entry = COMMANDS.iter().find(|entry| OsStr::new(entry.name) == name);
+    let name = after.first().and_then(|name| name.to_str());
+    let entry = name.and_then(find_entry);
     let protected = match entry {
         Some(entry) if entry.enters => crate::protect::protect_binary(),
         _ => Ok(()),
     };
-    let global = Global::command_without_subcommand();
-    let global = Global::from_arg_matches(&global.try_get_matches_from(before)?)?;
+    let global = <Global as clap::CommandFactory>::command();
+    let before = normalise(&global, before);
+    let global = match global.try_get_matches_from(before) {
+        Err(error) if !error.use_stderr() => return help(&[]),
+        matches => Global::from_arg_matches(&matches?)?,
+    };
+    if global.version {
+        print_version();
+        return Ok(0);
+    }
     global.open_log()?;
     protected.map_err(|fault| anyhow::anyhow!("protect the runtime's binary: {fault}"))?;
     let Some(entry) = entry else {
+        match name {
+            None if after.is_empty() => return help(&[]),
+            Some("help") => return help(&after[1..]),
+            _ => {}
+        }
         // clap knows how to say it, with a suggestion.
         definition().try_get_matches_from(args)?;
         return Ok(1);
     };
     let parser = (entry.parser)();
-    let matches = parser.clone().try_get_matches_from(normalise(&parser, after))?;
-    (entry.run)(&global, &matches)
+    let after = normalise(&parser, after);
+    (entry.run)(&global, &parser.try_get_matches_from(after)?)
 }
 
-impl Global {
-    fn command_without_subcommand() -> Command {
-        <Self as clap::CommandFactory>::command().subcommand_required(false)
-    }
+fn find_entry(name: &str) -> Option<&'static Entry> {
+    COMMANDS.iter().find(|entry| entry.name == name)
 }
 
-fn without_command(args: &[OsString]) -> Outcome {
-    let matches = Global::command_without_subcommand().try_get_matches_from(args);
-    let help = || {
-        definition()
-            .try_get_matches_from(args)
-            .map(|_| 1)
-            .map_err(anyhow::Error::new)
-    };
-    match matches {
-        Ok(matches) if matches.get_flag("version") => {
-            print_version();
-            Ok(0)
-        }
-        _ => help(),
-    }
+/// `help`, `help COMMAND`, and no command at all.
+fn help(words: &[OsString]) -> Outcome {
+    let name = OsString::from("nucleus-runtime");
+    let args = std::iter::once(name)
+        .chain(words.iter().cloned())
+        .chain([OsString::from("--help")]);
+    definition().try_get_matches_from(args)?;
+    Ok(1)
 }
 
 /// The lines that clients parse: name and version, commit, specification.
@@ -265,7 +311,8 @@ pub fn print(text: &str) {
 }
 
 /// Options before the command that take a value in the next argument.
-const WITH_VALUE: [&str; 6] = [
+const WITH_VALUE: [&str; 7] = [
+    "criu",
     "root",
     "log",
     "log-format",
@@ -320,6 +367,20 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn every_option_before_the_command_that_takes_a_value_is_known() {
+        let global = <Global as clap::CommandFactory>::command();
+        let mut with_value: Vec<&str> = global
+            .get_arguments()
+            .filter(|arg| arg.get_action().takes_values())
+            .filter_map(|arg| arg.get_long())
+            .collect();
+        with_value.sort_unstable();
+        let mut known = WITH_VALUE;
+        known.sort_unstable();
+        assert_eq!(with_value, known);
     }
 
     #[test]

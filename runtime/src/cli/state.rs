@@ -67,6 +67,21 @@ impl Shown {
             owner: record.map(|record| user_name(record.owner)).unwrap_or_default(),
         }
     }
+
+    /// What is shown of a container whose state cannot be read.
+    pub fn damaged(id: &str) -> Self {
+        Self {
+            oci_version: crate::state::OCI_VERSION.to_owned(),
+            id: id.to_owned(),
+            pid: 0,
+            status: "damaged".to_owned(),
+            bundle: String::new(),
+            rootfs: String::new(),
+            created: String::new(),
+            annotations: BTreeMap::new(),
+            owner: String::new(),
+        }
+    }
 }
 
 /// The user's name from `/etc/passwd`, without a name service.

@@ -56,3 +56,20 @@ pub fn seccomp_set_filter(program: &[SockFilter], flags: u32) -> Result<Option<O
     // Without TSYNC_ESRCH, a positive result names a thread that could not be synchronised.
     if value > 0 { Err(Errno::SRCH) } else { Ok(None) }
 }
+
+/// Whether the kernel knows all of these `SECCOMP_FILTER_FLAG_*` bits and takes them together.
+///
+/// Nothing is installed: the program's address is null, which the kernel finds out (`EFAULT`) after it has
+/// checked the flags (`EINVAL`). See `seccomp(2)`.
+pub fn seccomp_has_flags(flags: u64) -> bool {
+    // SAFETY: the kernel reads at the null address, which no process maps, and answers EFAULT.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::null::<libc::sock_fprog>(),
+        )
+    };
+    crate::check(result) == Err(Errno::FAULT)
+}

@@ -344,7 +344,7 @@ fn wait(child: &mut Child, command: &str) -> i32 {
 }
 
 /// Waits until a condition holds.
-pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
