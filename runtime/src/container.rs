@@ -66,6 +66,7 @@ fn recover(directory: &Directory) -> Option<Record> {
         created: String::new(),
         owner: 0,
         cgroup: cgroup.intent(),
+        intel_rdt: crate::intel_rdt::recorded(&spec, directory.id()),
         pid_namespace: true,
     })
 }
@@ -79,8 +80,6 @@ pub struct Container {
     pub record: Option<Record>,
     /// Its first process, once it was created.
     pub process: Option<Process>,
-    /// The directory of its resource control group, if one was made.
-    pub intel_rdt: Option<PathBuf>,
     /// Its status.
     pub status: Status,
 }
@@ -137,7 +136,6 @@ impl Container {
     fn look(directory: Directory, loaded: Loaded) -> Result<Self, Error> {
         let Loaded { record, init } = loaded;
         let process = init.as_ref().map(|init| init.process);
-        let intel_rdt = init.and_then(|init| init.intel_rdt);
         let mut status = directory.status(process.as_ref());
         if matches!(status, Status::Running | Status::Created)
             && let Some(record) = &record
@@ -149,7 +147,6 @@ impl Container {
             directory,
             record,
             process,
-            intel_rdt,
             status,
         })
     }
@@ -256,8 +253,8 @@ impl Container {
             }
             record.cgroup.delete()?;
         }
-        if let Some(directory) = &self.intel_rdt {
-            let _ = std::fs::remove_dir(directory);
+        if let Some(directory) = self.record.as_ref().and_then(|record| record.intel_rdt.as_ref()) {
+            let _ = crate::intel_rdt::remove(directory);
         }
         Ok(self.directory.remove()?)
     }

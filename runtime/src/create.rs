@@ -109,8 +109,6 @@ pub struct Created {
     pub cgroup: cgroup::Record,
     /// The master of its terminal, for `run` in the foreground.
     pub terminal: Option<OwnedFd>,
-    /// The directory of its resource control group, if one was made.
-    pub intel_rdt: Option<PathBuf>,
     /// Things to log.
     pub notes: Vec<String>,
     undo: Undo,
@@ -128,7 +126,7 @@ impl Created {
 struct Undo {
     armed: bool,
     cgroup: Option<cgroup::Record>,
-    intel_rdt: Option<PathBuf>,
+    intel_rdt: intel_rdt::Made,
     net_devices: Option<net_device::Moved>,
 }
 
@@ -241,7 +239,6 @@ impl Creation<'_> {
                 spawned,
                 cgroup,
                 terminal,
-                intel_rdt: self.undo.intel_rdt.clone(),
                 undo: self.undo,
             }),
             Err(error) => {
@@ -280,10 +277,7 @@ impl Creation<'_> {
         let process = Process::now(pid)
             .ok_or_else(|| Error::Died(String::from("before it could be looked at")))
             .map_err(|error| explain(spawned, &self.plan, error))?;
-        self.directory.write_hidden(
-            "init",
-            &init_file(process, cgroup, self.undo.intel_rdt.as_deref()),
-        )?;
+        self.directory.write_hidden("init", &init_file(process, cgroup))?;
         loop {
             match receive(spawned)? {
                 FromChild::Mounted => {
@@ -357,9 +351,7 @@ fn undo(undo: &mut Undo) {
     if let Some(moved) = &mut undo.net_devices {
         moved.back();
     }
-    if let Some(path) = &undo.intel_rdt {
-        let _ = std::fs::remove_dir(path);
-    }
+    undo.intel_rdt.undo();
     if let Some(record) = &undo.cgroup {
         let _ = record.delete();
     }
@@ -447,15 +439,15 @@ fn record(
         created: crate::log::now(),
         owner: host.uid,
         cgroup: plan.cgroup.intent(),
+        intel_rdt: intel_rdt::recorded(spec, &options.id),
         pid_namespace: plan.clone_flags & libc::CLONE_NEWPID as u64 != 0,
     }
 }
 
-fn init_file(process: Process, cgroup: &cgroup::Record, intel_rdt: Option<&Path>) -> Vec<u8> {
+fn init_file(process: Process, cgroup: &cgroup::Record) -> Vec<u8> {
     let file = state::Init {
         process,
         cgroup: cgroup.clone(),
-        intel_rdt: intel_rdt.map(Path::to_owned),
     };
     serde_json::to_vec(&file).unwrap_or_default()
 }

@@ -50,7 +50,6 @@ pub fn start(mut created: Created) -> Result<Running, create::Error> {
         directory: created.directory,
         record: Some(record),
         process: Some(Process { pid, start_time: 0 }),
-        intel_rdt: created.intel_rdt,
         status: Status::Running,
     };
     Ok(Running {

@@ -89,6 +89,9 @@ pub struct Record {
     pub owner: u32,
     /// Its cgroups.
     pub cgroup: cgroup::Record,
+    /// Its own directory of the resctrl file system, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<PathBuf>,
     /// Whether its first process is process 1 of a pid namespace, and all others end with it.
     pub pid_namespace: bool,
 }
@@ -110,9 +113,6 @@ pub struct Init {
     pub process: Process,
     /// The cgroups as they were made; the record in `state.json` is what was going to be made.
     pub cgroup: cgroup::Record,
-    /// Directory of the resource control group, if one was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<PathBuf>,
 }
 
 /// The state as `state` prints it and hooks get it; `runtime.md#state`.

@@ -322,7 +322,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         notes: Vec::new(),
     };
     let net_devices = namespaces::net_devices(&builder)?;
-    let intel_rdt = linux.and_then(|linux| linux.intel_rdt().clone());
+    let intel_rdt = intel_rdt(linux)?;
     let proceed = builder.id_maps.is_some() || !net_devices.is_empty() || intel_rdt.is_some();
     let entered = namespaces::enter(&mut builder, process, proceed)?;
     paths::root_and_mounts(&mut builder, &hooks, process)?;
@@ -347,6 +347,15 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         terminal: process.terminal().unwrap_or(false),
         notes: builder.notes,
     })
+}
+
+fn intel_rdt(linux: Option<&oci::Linux>) -> Result<Option<oci::LinuxIntelRdt>, Error> {
+    let Some(rdt) = linux.and_then(|linux| linux.intel_rdt().as_ref()) else {
+        return Ok(None);
+    };
+    crate::intel_rdt::check(rdt)
+        .map_err(|(field, reason)| Error::invalid(format!("linux.intelRdt.{field}"), reason))?;
+    Ok(Some(rdt.clone()))
 }
 
 /// The container's cgroups, from its configuration alone.
