@@ -99,7 +99,12 @@ fn drop_bounding(keep: u64) -> Result<(), Fault> {
 fn set_user(identity: &Identity) -> Result<(), Fault> {
     if let Some(groups) = &identity.groups {
         let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        set_thread_groups(&groups).call("setgroups")?;
+        match set_thread_groups(&groups) {
+            // The runtime itself is in a user namespace whose maps an unprivileged user wrote: nobody there can
+            // change groups, and user_namespaces(7) tells why that must be so.
+            Err(Errno::PERM) if groups.is_empty() && may_set_groups() => {}
+            result => result.call("setgroups")?,
+        }
     }
     let gid = Gid::from_raw(identity.gid);
     set_thread_res_gid(gid, gid, gid).call("setresgid")?;
@@ -107,6 +112,10 @@ fn set_user(identity: &Identity) -> Result<(), Fault> {
     set_thread_res_uid(uid, uid, uid).call("setresuid")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(identity.umask));
     Ok(())
+}
+
+fn may_set_groups() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETGID))
 }
 
 fn set_ambient(ambient: u64) -> Result<(), Fault> {

@@ -1,0 +1,438 @@
+//! Containers of an unprivileged user: user 12345, who needs no entry anywhere, with its own id alone; and with
+//! further ids through newuidmap(1), granted in a private copy of `/etc`.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::{Bundle, Finished, Host, PROGRAM, eventually, finish};
+
+const USER: u32 = 12_345;
+const GRANTED: u32 = 400_000;
+
+/// The unprivileged user: a copy of the program that it can reach, and its run-time directory.
+struct Rootless {
+    host: Host,
+    program: PathBuf,
+    run: PathBuf,
+}
+
+impl Rootless {
+    fn new() -> Option<Self> {
+        let host = Host::new()?;
+        let directory = host.directory().to_owned();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("chmod");
+        let program = directory.join("nucleus-runtime");
+        fs::copy(PROGRAM, &program).expect("copy the program");
+        let run = directory.join("run");
+        fs::create_dir(&run).expect("mkdir");
+        chown(&run, Some(USER), Some(USER)).expect("chown");
+        // What `Host` deletes and looks for at the end.
+        host.set_root(&run.join("nucleus-runtime"));
+        Some(Self { host, program, run })
+    }
+
+    /// The bundle of [`support::config`] in the form of `spec --rootless`, owned by the user.
+    fn bundle(&self, edit: impl FnOnce(&mut Value)) -> Bundle {
+        let bundle = self.host.bundle(|config| {
+            let linux = config["linux"].as_object_mut().expect("an object");
+            linux.remove("resources");
+            linux["namespaces"]
+                .as_array_mut()
+                .expect("a list")
+                .push(json!({"type": "user"}));
+            for ids in ["uidMappings", "gidMappings"] {
+                config["linux"][ids] = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+            }
+            edit(config);
+        });
+        own(Path::new(bundle.path()));
+        bundle
+    }
+
+    fn as_user(&self, before: &[&str], args: &[&str]) -> Finished {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "12345", "--regid", "12345", "--clear-groups"])
+            .args(before);
+        command.arg(&self.program).args(args).stdin(Stdio::null());
+        command.env("XDG_RUNTIME_DIR", &self.run).current_dir("/");
+        finish(command)
+    }
+
+    fn run(&self, args: &[&str]) -> Finished {
+        self.as_user(&[], args)
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let finished = self.run(args);
+        assert_eq!(finished.code, 0, "{finished}");
+        finished.stdout
+    }
+
+    fn run_bundle(&self, edit: impl FnOnce(&mut Value)) -> (Finished, Bundle) {
+        let bundle = self.bundle(edit);
+        let id = self.host.id();
+        let finished = self.run(&["run", "--bundle", bundle.path(), &id]);
+        assert_eq!(self.host.leftovers(&id), [""; 0], "{finished}");
+        (finished, bundle)
+    }
+
+    fn status(&self, id: &str) -> String {
+        let state: Value = serde_json::from_str(&self.ok(&["state", id])).expect("JSON");
+        state["status"].as_str().expect("a status").to_owned()
+    }
+}
+
+fn own(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(USER), Some(USER)).expect("chown");
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).expect("read a directory") {
+            own(&entry.expect("an entry").path());
+        }
+    }
+}
+
+fn shell(config: &mut Value, script: &str) {
+    config["process"]["args"] = json!(["sh", "-c", script]);
+}
+
+fn remove_namespace(config: &mut Value, typ: &str) {
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|namespace| namespace["type"] != typ);
+}
+
+#[test]
+fn a_user_maps_its_own_id_without_any_help() {
+    let Some(rootless) = Rootless::new() else { return };
+    let (run, bundle) = rootless.run_bundle(|config| {
+        shell(
+            config,
+            "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; \
+             echo x > /dev/null && touch /tmp/made && hostname",
+        );
+    });
+    let words: Vec<&str> = run.stdout.split_whitespace().collect();
+    let own = ["0", "12345", "1"];
+    let expected = [&["0", "0"][..], &own, &own, &["deny", "container"]].concat();
+    assert_eq!(words, expected, "{run}");
+    let made = fs::metadata(bundle.rootfs("tmp/made")).expect("the file");
+    assert_eq!((made.uid(), made.gid()), (USER, USER));
+}
+
+#[test]
+fn the_whole_life_of_a_container() {
+    let Some(rootless) = Rootless::new() else { return };
+    let bundle = rootless.bundle(|config| {
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        config["process"]["oomScoreAdj"] = json!(500);
+    });
+    let id = rootless.host.id();
+    rootless.ok(&["create", "--bundle", bundle.path(), &id]);
+    assert!(
+        rootless.run.join("nucleus-runtime").join(&id).exists(),
+        "below XDG_RUNTIME_DIR"
+    );
+    assert_eq!(rootless.status(&id), "created");
+    rootless.ok(&["start", &id]);
+    assert_eq!(rootless.status(&id), "running");
+
+    let script = "id -u; cat /proc/1/comm /proc/self/oom_score_adj; grep CapInh /proc/self/status; exit 7";
+    let exec = rootless.run(&["exec", &id, "sh", "-c", script]);
+    assert_eq!(exec.code, 7, "{exec}");
+    let words: Vec<&str> = exec.stdout.split_whitespace().collect();
+    assert_eq!(
+        words,
+        ["0", "sleep", "500", "CapInh:", "0000000000000000"],
+        "{exec}"
+    );
+
+    let pid_file = rootless.run.join("pid");
+    let text = pid_file.to_str().expect("UTF-8");
+    rootless.ok(&["exec", "--detach", "--pid-file", text, &id, "sleep", "1000"]);
+    let pid = fs::read_to_string(&pid_file).expect("the pid file");
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).expect("the process");
+    assert_eq!(comm, "sleep\n");
+
+    let refused = rootless.run(&["delete", &id]);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("running"),
+        "{refused}"
+    );
+    rootless.ok(&["kill", &id, "KILL"]);
+    eventually("the container has stopped", || rootless.status(&id) == "stopped");
+    rootless.ok(&["delete", &id]);
+    assert_eq!(rootless.host.leftovers(&id), [""; 0]);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_terminal_is_the_users() {
+    let Some(rootless) = Rootless::new() else { return };
+    let (run, _) = rootless.run_bundle(|config| {
+        config["process"]["terminal"] = json!(true);
+        shell(config, "test -t 0 && stat -c '%u %t:%T' /dev/console");
+    });
+    assert!(run.stdout.contains("0 88:0"), "{run}");
+}
+
+#[test]
+fn the_hosts_network_needs_a_bound_sys() {
+    let Some(rootless) = Rootless::new() else { return };
+    let (refused, _) = rootless.run_bundle(|config| remove_namespace(config, "network"));
+    assert_eq!(refused.code, 1, "{refused}");
+    assert!(
+        refused
+            .stderr
+            .contains("mounts[4] (/sys): sysfs in a user namespace"),
+        "{refused}"
+    );
+
+    let (run, _) = rootless.run_bundle(|config| {
+        remove_namespace(config, "network");
+        config["mounts"][4] = json!({
+            "destination": "/sys", "type": "none", "source": "/sys",
+            "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
+        });
+        shell(
+            config,
+            "ls -d /sys/kernel; touch /sys/made 2>/dev/null || echo read-only; readlink /proc/self/ns/net",
+        );
+    });
+    let own = fs::read_link("/proc/self/ns/net").expect("a namespace");
+    assert_eq!(
+        run.stdout,
+        format!("/sys/kernel\nread-only\n{}\n", own.display()),
+        "{run}"
+    );
+}
+
+#[test]
+fn another_id_than_0_can_be_the_one() {
+    let Some(rootless) = Rootless::new() else { return };
+    let (run, _) = rootless.run_bundle(|config| {
+        for ids in ["uidMappings", "gidMappings"] {
+            config["linux"][ids][0]["containerID"] = json!(1000);
+        }
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        shell(config, "id -u; touch /tmp/made && stat -c %u:%g /tmp/made");
+    });
+    assert_eq!(run.stdout, "1000\n1000:1000\n", "{run}");
+}
+
+#[test]
+fn what_a_user_cannot_do_is_refused_with_its_reason() {
+    let Some(rootless) = Rootless::new() else { return };
+    type Edit = fn(&mut Value);
+    let cases: [(Edit, &str); 6] = [
+        (
+            |config| remove_namespace(config, "user"),
+            "without root the container needs a user namespace",
+        ),
+        (
+            |config| config["linux"]["resources"] = json!({"memory": {"limit": 100_000_000}}),
+            "cgroup",
+        ),
+        (
+            |config| config["process"]["user"]["uid"] = json!(7),
+            "process.user.uid: 7 has no uid mapping",
+        ),
+        (
+            |config| config["process"]["user"]["additionalGids"] = json!([0]),
+            "process.user.additionalGids",
+        ),
+        (
+            |config| {
+                let options = config["mounts"][2]["options"].as_array_mut().expect("a list");
+                options.push(json!("gid=5"));
+            },
+            "mounts[2] (/dev/pts): option gid=5: 5 has no gid mapping",
+        ),
+        (
+            |config| config["linux"]["netDevices"] = json!({"lo": {}}),
+            "linux.netDevices cannot be enforced: moving network devices needs root",
+        ),
+    ];
+    for (edit, expected) in cases {
+        let (run, _) = rootless.run_bundle(edit);
+        assert_eq!(run.code, 1, "{run}");
+        assert!(run.stderr.contains(expected), "{expected}: {run}");
+        assert_eq!(run.stderr.lines().count(), 1, "{run}");
+    }
+}
+
+#[test]
+fn a_pod_of_a_user_shares_namespaces() {
+    let Some(rootless) = Rootless::new() else { return };
+    let first = rootless.bundle(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    let id = rootless.host.id();
+    rootless.ok(&["run", "--detach", "--bundle", first.path(), &id]);
+    let state: Value = serde_json::from_str(&rootless.ok(&["state", &id])).expect("JSON");
+    let pid = state["pid"].as_u64().expect("a pid");
+    let shared = [
+        ("user", "user"),
+        ("network", "net"),
+        ("ipc", "ipc"),
+        ("pid", "pid"),
+    ];
+    let (run, _) = rootless.run_bundle(|config| {
+        for (typ, name) in shared {
+            remove_namespace(config, typ);
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+            namespaces.push(json!({"type": typ, "path": format!("/proc/{pid}/ns/{name}")}));
+        }
+        shell(
+            config,
+            "for n in user net ipc pid; do readlink /proc/self/ns/$n; done; cat /proc/1/comm; hostname",
+        );
+    });
+    let expected: String = shared
+        .iter()
+        .map(|(_, name)| fs::read_link(format!("/proc/{pid}/ns/{name}")).expect("a namespace"))
+        .map(|link| format!("{}\n", link.display()))
+        .collect();
+    assert_eq!(run.stdout, format!("{expected}sleep\ncontainer\n"), "{run}");
+}
+
+#[test]
+fn the_runtime_runs_inside_a_user_namespace_as_its_root() {
+    let Some(rootless) = Rootless::new() else { return };
+    // As under rootless podman: user 0, but without privilege over devices and cgroups of the host.
+    let bundle = rootless.bundle(|config| {
+        remove_namespace(config, "user");
+        let linux = config["linux"].as_object_mut().expect("an object");
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        shell(
+            config,
+            "echo x > /dev/null && stat -c %t:%T /dev/null && id -u && cat /proc/self/uid_map",
+        );
+    });
+    let id = rootless.host.id();
+    let root = rootless.run.join("inside");
+    let args = [
+        "--root",
+        root.to_str().expect("UTF-8"),
+        "--cgroup-manager",
+        "disabled",
+        "run",
+        "--bundle",
+        bundle.path(),
+        &id,
+    ];
+    let run = rootless.as_user(&["unshare", "--map-root-user", "--mount"], &args);
+    let words: Vec<&str> = run.stdout.split_whitespace().collect();
+    assert_eq!(words, ["1:3", "0", "0", "12345", "1"], "{run}");
+}
+
+/// Runs as the user in a private mount namespace where `/etc` grants it further ids.
+fn with_granted_ids(rootless: &Rootless, args: &[&str]) -> Finished {
+    let directory = rootless.host.directory();
+    let passwd = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+    let grant = format!("granted:{GRANTED}:1000\n");
+    for (name, text) in [
+        ("passwd", format!("{passwd}granted:x:{USER}:{USER}::/:/bin/sh\n")),
+        ("subuid", grant.clone()),
+        ("subgid", grant),
+    ] {
+        fs::write(directory.join(name), text).expect("write");
+    }
+    let script = "
+        for name in passwd subuid subgid; do
+            [ -e /etc/$name ] || exec echo lacking /etc/$name
+            mount --bind \"$0/$name\" /etc/$name
+        done
+        exec setpriv --reuid 12345 --regid 12345 --clear-groups \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", script]);
+    command
+        .arg(directory)
+        .arg(&rootless.program)
+        .args(args)
+        .stdin(Stdio::null());
+    command.env("XDG_RUNTIME_DIR", &rootless.run);
+    finish(command)
+}
+
+fn map_granted_ids(config: &mut Value, count: u32) {
+    for ids in ["uidMappings", "gidMappings"] {
+        config["linux"][ids] = json!([
+            {"containerID": 0, "hostID": USER, "size": 1},
+            {"containerID": 1, "hostID": GRANTED, "size": count}
+        ]);
+    }
+}
+
+fn has_map_helpers() -> bool {
+    let found = ["newuidmap", "newgidmap"]
+        .iter()
+        .all(|name| Path::new("/usr/bin").join(name).exists());
+    if !found {
+        support::lacking("newuidmap and newgidmap (apt install uidmap)");
+    }
+    found
+}
+
+#[test]
+fn granted_ids_are_mapped_by_newuidmap() {
+    let Some(rootless) = Rootless::new() else { return };
+    if !has_map_helpers() {
+        return;
+    }
+    let bundle = rootless.bundle(|config| {
+        map_granted_ids(config, 1000);
+        config["process"]["user"] = json!({"uid": 50, "gid": 60, "additionalGids": [70, 80]});
+        let options = config["mounts"][2]["options"].as_array_mut().expect("a list");
+        options.push(json!("gid=5"));
+        shell(
+            config,
+            "id -u; id -G; cat /proc/self/setgroups; touch /tmp/made; stat -c %g /dev/pts/ptmx",
+        );
+    });
+    fs::set_permissions(bundle.rootfs("tmp"), fs::Permissions::from_mode(0o777)).expect("chmod");
+    let id = rootless.host.id();
+    let run = with_granted_ids(&rootless, &["run", "--bundle", bundle.path(), &id]);
+    assert_eq!(run.stdout, "50\n60 70 80\nallow\n0\n", "{run}");
+    let made = fs::metadata(bundle.rootfs("tmp/made")).expect("the file");
+    assert_eq!((made.uid(), made.gid()), (GRANTED + 49, GRANTED + 59));
+}
+
+#[test]
+fn a_container_with_granted_ids_is_entered_and_ended() {
+    let Some(rootless) = Rootless::new() else { return };
+    if !has_map_helpers() {
+        return;
+    }
+    let bundle = rootless.bundle(|config| {
+        map_granted_ids(config, 1000);
+        config["process"]["user"] = json!({"uid": 50, "gid": 60});
+        config["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    let id = rootless.host.id();
+    let run = with_granted_ids(&rootless, &["run", "--detach", "--bundle", bundle.path(), &id]);
+    assert_eq!(run.code, 0, "{run}");
+    let exec = rootless.ok(&["exec", "--user", "90:91", "--additional-gids", "92", &id, "id"]);
+    assert_eq!(exec, "uid=90 gid=91 groups=92\n");
+    rootless.ok(&["kill", &id, "TERM"]);
+    rootless.ok(&["kill", &id, "KILL"]);
+    eventually("the container has stopped", || rootless.status(&id) == "stopped");
+    rootless.ok(&["delete", &id]);
+}
+
+#[test]
+fn ids_that_are_not_granted_are_refused() {
+    let Some(rootless) = Rootless::new() else { return };
+    if !has_map_helpers() {
+        return;
+    }
+    let bundle = rootless.bundle(|config| map_granted_ids(config, 1001));
+    let id = rootless.host.id();
+    let run = with_granted_ids(&rootless, &["run", "--bundle", bundle.path(), &id]);
+    assert_eq!(run.code, 1, "{run}");
+    assert!(run.stderr.contains("write the id maps: newuidmap"), "{run}");
+    assert!(run.stderr.contains("/etc/subuid"), "{run}");
+    assert_eq!(rootless.host.leftovers(&id), [""; 0]);
+}
