@@ -5,7 +5,7 @@ use nucleus_sys::seccomp::SockFilter;
 use super::bpf::{Assembler, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, Target};
 use super::conditions::{Comparison, Node, Outcome, Test};
 use super::interpret::arch;
-use super::rules::{Table, Tables, Verdict};
+use super::rules::{NUMBERS, Table, Tables, Verdict};
 
 /// `SECCOMP_RET_KILL_THREAD`: libseccomp's answer to a call of an architecture that is not listed.
 pub(super) const BAD_ARCHITECTURE: u32 = 0;
@@ -72,17 +72,15 @@ impl<'a> Emitter<'a> {
 
     /// Appends the ranges of a table whose numbers start at `base`; equal neighbours become one range.
     fn ranges(&mut self, ranges: &mut Vec<Range>, table: &'a Table, base: u32) {
-        let mut number = base;
-        for verdict in table.verdicts() {
+        for (number, verdict) in table.changes() {
             let target = match verdict {
                 None => Target::Verdict(self.default),
                 Some(Verdict::Always(verdict)) => Target::Verdict(*verdict),
                 Some(Verdict::ByArguments(nodes)) => self.arguments(nodes),
             };
-            extend(ranges, number, target);
-            number += 1;
+            extend(ranges, base + number as u32, target);
         }
-        extend(ranges, number, Target::Verdict(self.default));
+        extend(ranges, base + NUMBERS as u32, Target::Verdict(self.default));
     }
 
     /// Loads the number and finds its range.

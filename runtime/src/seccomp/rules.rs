@@ -38,11 +38,19 @@ impl Table {
         }
     }
 
-    /// Verdicts in the order of the numbers; `None` is the default action.
-    pub(super) fn verdicts(&self) -> impl Iterator<Item = Option<&Verdict>> {
-        self.slots
-            .iter()
-            .map(|slot| usize::from(*slot).checked_sub(1).map(|at| &self.verdicts[at]))
+    /// The numbers at which the verdict changes, ascending from 0, each with its verdict up to the next;
+    /// `None` is the default action.
+    pub(super) fn changes(&self) -> impl Iterator<Item = (usize, Option<&Verdict>)> {
+        let mut last = None;
+        self.slots.iter().enumerate().filter_map(move |(number, slot)| {
+            if last.replace(*slot) == Some(*slot) {
+                return None;
+            }
+            Some((
+                number,
+                usize::from(*slot).checked_sub(1).map(|at| &self.verdicts[at]),
+            ))
+        })
     }
 
     /// Adds one rule for `number`. A rule without conditions replaces those with conditions, and nothing
