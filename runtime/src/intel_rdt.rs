@@ -277,6 +277,11 @@ pub fn own_directory(rdt: &LinuxIntelRdt, id: &str) -> Option<PathBuf> {
     }
 }
 
+/// Whether an own directory is a class of service, which has schemata, and not a mere monitoring group.
+pub fn is_class(own: &Path) -> bool {
+    own.parent() == Some(Path::new(ROOT))
+}
+
 /// [`own_directory`], from the configuration.
 pub fn recorded(spec: &oci_spec::runtime::Spec, id: &str) -> Option<PathBuf> {
     let rdt = spec.linux().as_ref()?.intel_rdt().as_ref()?;
@@ -399,6 +404,10 @@ mod tests {
     fn only_the_containers_own_directory_is_recorded() {
         let own = |value| own_directory(&rdt(value), "id").map(|path| path.display().to_string());
         assert_eq!(own(json!({})).unwrap(), "/sys/fs/resctrl/id");
+        assert!(
+            is_class(Path::new("/sys/fs/resctrl/id"))
+                && !is_class(Path::new("/sys/fs/resctrl/mon_groups/id"))
+        );
         assert_eq!(own(json!({"closID": "gold"})), None);
         let monitored = own(json!({"closID": "gold", "enableMonitoring": true})).unwrap();
         assert_eq!(monitored, "/sys/fs/resctrl/gold/mon_groups/id");

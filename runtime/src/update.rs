@@ -112,8 +112,12 @@ fn record(container: &Container, resources: Value) -> Result<(), Error> {
 }
 
 fn resctrl(container: &Container) -> Result<PathBuf, Error> {
-    let made = container.intel_rdt.clone();
-    made.ok_or_else(|| Error::NoResctrl(container.id().to_owned()))
+    let own = container
+        .record
+        .as_ref()
+        .and_then(|record| record.intel_rdt.clone());
+    own.filter(|directory| crate::intel_rdt::is_class(directory))
+        .ok_or_else(|| Error::NoResctrl(container.id().to_owned()))
 }
 
 fn write_schemata(directory: &Path, schemata: &[String]) -> Result<(), Error> {
