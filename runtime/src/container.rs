@@ -49,6 +49,19 @@ pub enum Error {
     Immortal(String),
 }
 
+/// Deletes the cgroups, waiting at most ten seconds for a process on its way out: a first process whose
+/// runtime was killed during set-up ends by itself.
+fn delete_cgroups(cgroup: &crate::cgroup::Record) -> Result<(), crate::cgroup::Error> {
+    for _ in 0..9 {
+        match cgroup.delete() {
+            // It has waited for a second already.
+            Err(error) if error.errno() == Some(Errno::BUSY) => {}
+            result => return result,
+        }
+    }
+    cgroup.delete()
+}
+
 /// What can be said of a container whose record is damaged, from its configuration: where its cgroups are.
 fn recover(directory: &Directory) -> Option<Record> {
     // Without that, the path that a container gets when its configuration names none.
@@ -251,7 +264,7 @@ impl Container {
                 // Without a pid namespace of its own the others survive the first process.
                 record.cgroup.kill_all(libc::SIGKILL)?;
             }
-            record.cgroup.delete()?;
+            delete_cgroups(&record.cgroup)?;
         }
         if let Some(directory) = self.record.as_ref().and_then(|record| record.intel_rdt.as_ref()) {
             let _ = crate::intel_rdt::remove(directory);

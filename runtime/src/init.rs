@@ -87,6 +87,10 @@ impl Init<'_> {
                 rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
                     .call("prctl PR_SET_DUMPABLE")
             }
+            Step::FollowRuntime(follow) => {
+                let signal = follow.then_some(rustix::process::Signal::KILL);
+                rustix::process::set_parent_process_death_signal(signal).call("prctl PR_SET_PDEATHSIG")
+            }
             Step::JoinNamespace { flag, fd, .. } => {
                 clone::setns(self.child.opened[fd.0].as_fd(), *flag).call("setns")
             }

@@ -50,7 +50,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let affinity = affinity(request.process)?;
     steps.extend(affinity.0);
     let oom_score_adj = process::oom_score_adj(request.process)?;
-    steps.push(Step::NotDumpable);
+    steps.extend([Step::FollowRuntime(true), Step::NotDumpable]);
     if request.by_tasks {
         steps.push(Step::JoinCgroups);
     }
@@ -124,7 +124,7 @@ fn join(request: &Request<'_>, host: &HostFacts, types: &[Type], steps: &mut Vec
     }
     if types.contains(&Type::User) {
         let (uid, gid) = namespaces::root_of(namespaces::known_maps(request.spec.linux().as_ref()).as_ref());
-        steps.push(Step::BecomeRoot { uid, gid });
+        steps.extend([Step::BecomeRoot { uid, gid }, Step::FollowRuntime(true)]);
     }
     (joins, by_helper)
 }

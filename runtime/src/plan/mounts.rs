@@ -143,14 +143,20 @@ fn label(builder: &Builder<'_>) -> Result<Option<Parameter>, Error> {
         .linux()
         .and_then(|linux| linux.mount_label().as_deref())
         .filter(|l| !l.is_empty());
-    label
-        .map(|label| {
-            Ok(Parameter {
-                key: c"context".into(),
-                value: Some(c_string(label)?),
-            })
-        })
-        .transpose()
+    let Some(label) = label else {
+        return Ok(None);
+    };
+    if !builder.host.has_selinux() {
+        return Err(Error::unsupported(
+            "linux.mountLabel",
+            "SELinux is not enabled on this host",
+        ));
+    }
+    let value = Some(c_string(label)?);
+    Ok(Some(Parameter {
+        key: c"context".into(),
+        value,
+    }))
 }
 
 fn bind(

@@ -211,6 +211,7 @@ pub(super) fn enter(
         parent_time_offsets: None,
     };
     let new_user = builder.has_new_namespace(Type::User);
+    builder.steps.push(Step::FollowRuntime(true));
     match super::process::oom_score_adj(process)? {
         value if entered.by_helper => entered.helper_oom_score_adj = value,
         Some(value) => builder.steps.push(Step::OomScoreAdj(value)),
@@ -239,7 +240,9 @@ pub(super) fn enter(
     if builder.in_user_namespace() {
         let maps = builder.id_maps.clone().or_else(|| known_maps(builder.linux()));
         let (uid, gid) = root_of(maps.as_ref());
-        builder.steps.push(Step::BecomeRoot { uid, gid });
+        builder
+            .steps
+            .extend([Step::BecomeRoot { uid, gid }, Step::FollowRuntime(true)]);
     }
     if builder.has_new_namespace(Type::Cgroup) {
         let (name, flag) = (name(Type::Cgroup), libc::CLONE_NEWCGROUP);

@@ -110,7 +110,7 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     });
     steps.push(Step::FindProgram);
     steps.extend(created);
-    steps.extend([Step::Ready, Step::AwaitStart]);
+    steps.extend([Step::FollowRuntime(false), Step::Ready, Step::AwaitStart]);
     steps.extend(start_hooks);
     steps.extend(last);
 }

@@ -39,6 +39,9 @@ pub enum Step {
     OomScoreAdj(i32),
     /// Keep other processes from tracing this one or opening its descriptors.
     NotDumpable,
+    /// Die when the runtime dies: nobody would finish the set-up or record it. Forgotten by the kernel at a
+    /// change of user, so it is asked for again then; ends when the container is about to be recorded.
+    FollowRuntime(bool),
     /// Enter an existing namespace.
     JoinNamespace {
         /// The namespace's name as in `/proc/<pid>/ns`.
@@ -201,6 +204,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotDumpable => f.write_str("forbid tracing"),
+            Self::FollowRuntime(true) => f.write_str("die with the runtime"),
+            Self::FollowRuntime(false) => f.write_str("outlive the runtime"),
             Self::CurrentRoot => f.write_str("open the root directory"),
             Self::JoinNamespace { name, .. } => write!(f, "join the {name} namespace"),
             Self::JoinCgroups => f.write_str("join the cgroup"),
