@@ -37,6 +37,14 @@ pub struct Hook {
 /// A hook that is wrong or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A hook of one kind is wrong.
+    #[error("{kind}: {wrong}")]
+    Kind {
+        /// The property of `hooks`.
+        kind: &'static str,
+        /// What is wrong.
+        wrong: Box<Error>,
+    },
     /// `path` is not absolute.
     #[error("hook path {} is not absolute", .0.display())]
     Relative(PathBuf),
@@ -93,16 +101,23 @@ impl Hooks {
         let Some(hooks) = hooks else {
             return Ok(Self::default());
         };
-        let list = |list: &Option<Vec<oci::Hook>>| -> Result<Vec<Hook>, Error> {
-            list.iter().flatten().map(Hook::new).collect()
+        let list = |kind, list: &Option<Vec<oci::Hook>>| -> Result<Vec<Hook>, Error> {
+            let wrong = |wrong| Error::Kind {
+                kind,
+                wrong: Box::new(wrong),
+            };
+            list.iter()
+                .flatten()
+                .map(|hook| Hook::new(hook).map_err(wrong))
+                .collect()
         };
         Ok(Self {
-            prestart: list(hooks.prestart())?,
-            create_runtime: list(hooks.create_runtime())?,
-            create_container: list(hooks.create_container())?,
-            start_container: list(hooks.start_container())?,
-            poststart: list(hooks.poststart())?,
-            poststop: list(hooks.poststop())?,
+            prestart: list("prestart", hooks.prestart())?,
+            create_runtime: list("createRuntime", hooks.create_runtime())?,
+            create_container: list("createContainer", hooks.create_container())?,
+            start_container: list("startContainer", hooks.start_container())?,
+            poststart: list("poststart", hooks.poststart())?,
+            poststop: list("poststop", hooks.poststop())?,
         })
     }
 }

@@ -39,7 +39,7 @@ fn linux() -> Value {
     json!({
         "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
         "capabilities": prefixed("CAP_", &CAPABILITIES),
-        "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true},
+        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
         "seccomp": {
             "enabled": true,
             "actions": prefixed("SCMP_ACT_", &ACTIONS),

@@ -120,6 +120,7 @@ fn join(request: &Request<'_>, host: &HostFacts, types: &[Type], steps: &mut Vec
             name: "container's",
             flag: flags,
             fd: INIT,
+            path: None,
         });
     }
     if types.contains(&Type::User) {

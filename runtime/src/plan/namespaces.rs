@@ -276,8 +276,9 @@ fn join(builder: &mut Builder<'_>, entered: &mut Entered, new_user: bool) {
         if typ == Type::Pid || before && typ != Type::Mount {
             entered.parent_joins.push(Join { name, flag, path });
         } else {
-            let fd = builder.open(ToOpen::Namespace(path));
-            builder.steps.push(Step::JoinNamespace { name, flag, fd });
+            let fd = builder.open(ToOpen::Namespace(path.clone()));
+            let path = Some(path);
+            builder.steps.push(Step::JoinNamespace { name, flag, fd, path });
         }
     }
     if entered.by_helper && !builder.host.rootless() {

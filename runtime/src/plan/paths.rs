@@ -26,7 +26,8 @@ pub(super) fn root_and_mounts(
     let shared = inherited.flag == libc::MS_SHARED;
 
     builder.steps.push(Step::InheritedPropagation(inherited));
-    let path = c_string(root.into_os_string())?;
+    // The final slash makes the kernel refuse what is not a directory.
+    let path = c_string(root.join("").into_os_string())?;
     let source = builder.parent_opens_sources().then(|| {
         builder.open(ToOpen::Mount {
             path: path.clone(),

@@ -8,6 +8,7 @@ use crate::seccomp::Filter;
 use nucleus_sys::process::SchedAttr;
 use std::ffi::CString;
 use std::fmt;
+use std::path::PathBuf;
 
 /// An index into the descriptors that the parent opened for the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum Step {
         flag: i32,
         /// Its descriptor.
         fd: FdSlot,
+        /// The file that was opened; nothing for a process's descriptor.
+        path: Option<PathBuf>,
     },
     /// Write the own id to each version 1 `tasks` file.
     JoinCgroups,
@@ -207,7 +210,10 @@ impl fmt::Display for Step {
             Self::FollowRuntime(true) => f.write_str("die with the runtime"),
             Self::FollowRuntime(false) => f.write_str("outlive the runtime"),
             Self::CurrentRoot => f.write_str("open the root directory"),
-            Self::JoinNamespace { name, .. } => write!(f, "join the {name} namespace"),
+            Self::JoinNamespace { name, path, .. } => {
+                write!(f, "join the {name} namespace")?;
+                path.iter().try_for_each(|path| write!(f, " {}", path.display()))
+            }
             Self::JoinCgroups => f.write_str("join the cgroup"),
             Self::AwaitProceed => f.write_str("wait for the id maps"),
             Self::BecomeRoot { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
@@ -219,7 +225,10 @@ impl fmt::Display for Step {
             Self::Domainname(name) => write!(f, "set domainname {name}"),
             Self::LoopbackUp => f.write_str("bring up the loopback interface"),
             Self::InheritedPropagation(_) => f.write_str("set the propagation of the host's mounts"),
-            Self::Root(root) => write!(f, "mount root file system {}", root.path.to_string_lossy()),
+            Self::Root(root) => {
+                let path = root.path.to_string_lossy();
+                write!(f, "mount root file system {}", path.trim_end_matches('/'))
+            }
             Self::Mount(mount) => mount.fmt(f),
             Self::CgroupMount(mount) => mount.fmt(f),
             Self::Devices(_) => f.write_str("create the devices"),
