@@ -275,7 +275,11 @@ impl Creation<'_> {
         // While the child works: the file gets its name when the child is ready.
         let pid = spawned.pid.as_raw_nonzero().get() as u32;
         let process = Process::now(pid)
-            .ok_or_else(|| Error::Died(String::from("before it could be looked at")))
+            .call_on("read", || format!("/proc/{pid}/stat"))
+            .map_err(|fault| Error::Parent {
+                step: "look at the container's first process",
+                fault,
+            })
             .map_err(|error| explain(spawned, &self.plan, error))?;
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
         loop {

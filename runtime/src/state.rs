@@ -217,9 +217,12 @@ impl Directory {
             }
             result => result.map_err(|errno| mkdir_error(errno, id, &path))?,
         }
-        let directory = Self::open(root, id)?;
-        directory.lock()?;
-        Ok(directory)
+        let locked = Self::open(root, id).and_then(|directory| directory.lock().map(|()| directory));
+        if locked.is_err() {
+            // Empty still; if another command has taken it up meanwhile, it stays.
+            let _ = rustix::fs::unlinkat(CWD, &path, AtFlags::REMOVEDIR);
+        }
+        locked
     }
 
     /// Opens the directory of an existing container, without locking it.
@@ -462,33 +465,38 @@ pub struct Loaded {
 
 impl Process {
     /// The process with this id, as it is now.
-    pub fn now(pid: u32) -> Option<Self> {
+    ///
+    /// # Errors
+    /// `ENOENT` or `ESRCH` when there is none.
+    pub fn now(pid: u32) -> rustix::io::Result<Self> {
         let (start_time, _) = read_stat(pid)?;
-        Some(Self { pid, start_time })
+        Ok(Self { pid, start_time })
     }
 
-    /// Whether it is still the same process, and not a zombie.
+    /// Whether it is still the same process, and not a zombie. One that cannot be looked at counts as alive:
+    /// to be deleted it has to be ended first.
     pub fn is_alive(&self) -> bool {
-        read_stat(self.pid).is_some_and(|(start_time, state)| {
-            start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x')
-        })
+        match read_stat(self.pid) {
+            Ok((start_time, state)) => start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x'),
+            Err(errno) => !matches!(errno, Errno::NOENT | Errno::SRCH),
+        }
     }
 }
 
 /// Start time and state letter; `proc_pid_stat(5)`, fields 22 and 3.
-fn read_stat(pid: u32) -> Option<(u64, u8)> {
+fn read_stat(pid: u32) -> rustix::io::Result<(u64, u8)> {
     let mut path = [0u8; 32];
     let text = {
         use std::io::Write;
         let mut cursor = &mut path[..];
-        write!(cursor, "/proc/{pid}/stat").ok()?;
+        write!(cursor, "/proc/{pid}/stat").map_err(|_| Errno::NAMETOOLONG)?;
         let rest = cursor.len();
         &path[..32 - rest]
     };
-    let file = openat(CWD, text, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = openat(CWD, text, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut buffer = [0u8; 512];
-    let length = rustix::io::read(&file, &mut buffer).ok()?;
-    parse_stat(&buffer[..length])
+    let length = rustix::io::read(&file, &mut buffer)?;
+    parse_stat(&buffer[..length]).ok_or(Errno::PROTO)
 }
 
 fn parse_stat(stat: &[u8]) -> Option<(u64, u8)> {

@@ -5,7 +5,7 @@ use crate::rootfs::Rootfs;
 use crate::rootfs::resolve::open_without_links;
 use crate::rootfs::setup_fd::SetupFd;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::process::{Gid, Uid};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -30,12 +30,16 @@ pub struct Terminal {
 /// # Errors
 /// The failed call, or that there is no devpts.
 pub fn open(root: &Rootfs, size: Option<(u16, u16)>) -> Result<Terminal, Fault> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY;
-    let master = open_without_links(root.fd(), c"/dev/pts/ptmx", flags).call("open /dev/pts/ptmx")?;
-    let magic = rustix::fs::fstatfs(&master).call("statfs /dev/pts/ptmx")?.f_type;
+    // The directory first: only opening a planted device node may already do harm.
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let pts = open_without_links(root.fd(), c"/dev/pts", flags).call("open /dev/pts")?;
+    let magic = rustix::fs::fstatfs(&pts).call("statfs /dev/pts")?.f_type;
     if magic != DEVPTS_SUPER_MAGIC {
         return Err(Fault::finding("/dev/pts is not a devpts"));
     }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let master = openat2(&pts, c"ptmx", flags, Mode::empty(), resolve).call("open /dev/pts/ptmx")?;
     rustix::pty::unlockpt(&master).call("ioctl TIOCSPTLCK")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).call("ioctl TIOCGPTPEER")?;
@@ -49,7 +53,7 @@ pub fn open(root: &Rootfs, size: Option<(u16, u16)>) -> Result<Terminal, Fault> 
         rustix::termios::tcsetwinsize(&slave, size).call("ioctl TIOCSWINSZ")?;
     }
     Ok(Terminal {
-        master,
+        master: master.into(),
         slave: slave.into(),
     })
 }
@@ -80,11 +84,15 @@ pub fn give_streams(uid: u32) -> Result<(), Fault> {
         rustix::stdio::stdout(),
         rustix::stdio::stderr(),
     ] {
-        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        let stat = match rustix::fs::fstat(fd) {
+            // The caller has closed it.
+            Err(rustix::io::Errno::BADF) => continue,
+            result => result.call("fstat a standard stream")?,
+        };
         let ours = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => true,
             FileType::CharacterDevice => {
-                rustix::fs::fstatfs(fd).is_ok_and(|fs| fs.f_type == DEVPTS_SUPER_MAGIC)
+                rustix::fs::fstatfs(fd).call("statfs a standard stream")?.f_type == DEVPTS_SUPER_MAGIC
             }
             _ => false,
         };

@@ -104,9 +104,7 @@ impl Record {
         for place in self.places.iter().filter(|place| place.made > 0) {
             let removed = match self.intended {
                 // A crash left it unsaid whether the directory was ours: only an empty one is removed.
-                true => rmdir(&place.path)
-                    .or_else(gone)
-                    .map_err(Error::io("delete cgroup", &place.path)),
+                true => remove_empty(&place.path, &mut patience),
                 false => remove(&place.path, &mut patience),
             };
             if removed.is_err() {
@@ -161,6 +159,18 @@ fn gone(errno: Errno) -> rustix::io::Result<()> {
         Ok(())
     } else {
         Err(errno)
+    }
+}
+
+/// Removes a cgroup that nothing of ours is known to be in. A first process whose runtime was killed ends by
+/// itself: it is waited for.
+fn remove_empty(path: &str, patience: &mut Patience) -> Result<(), Error> {
+    loop {
+        match rmdir(path).or_else(gone) {
+            Ok(()) => return Ok(()),
+            Err(Errno::BUSY) if patience.wait() => {}
+            Err(source) => return Err(Error::io("delete cgroup", path)(source)),
+        }
     }
 }
 

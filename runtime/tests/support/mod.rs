@@ -16,6 +16,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod leftovers;
+pub(crate) mod probe;
 
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -33,6 +34,11 @@ use tempfile::TempDir;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_nucleus-runtime");
+
+/// The program under test, or another runtime: to see that a test fails where a protection is missing.
+pub(crate) fn program() -> std::ffi::OsString {
+    std::env::var_os("NUCLEUS_RUNTIME").unwrap_or_else(|| PROGRAM.into())
+}
 
 /// How long a command or a condition may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -119,13 +125,17 @@ impl Host {
         };
         let mut config = config();
         edit(&mut config);
+        if program() != PROGRAM {
+            // What older runtimes accept.
+            config["ociVersion"] = json!("1.0.2");
+        }
         bundle.write(&config);
         bundle
     }
 
     /// The program with `--root`, not yet started. Nothing comes from the standard input.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.arg("--root").arg(self.root()).args(args);
         command.stdin(Stdio::null());
         command
