@@ -6,13 +6,13 @@ mod clients;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
 use clients::hierarchy::{View, hierarchies};
@@ -28,8 +28,8 @@ use clients::{Name, Outcome, Verdict, packages};
 #[derive(Debug, Parser)]
 #[command(name = "nucleus-clients", version)]
 struct Arguments {
-    /// A runtime under test; the first decides the exit code.
-    #[arg(long = "runtime", value_name = "PATH", required_unless_present = "list")]
+    /// A runtime under test, a path or a name on PATH; the first decides the exit code.
+    #[arg(long = "runtime", value_name = "RUNTIME", required_unless_present = "list")]
     runtimes: Vec<PathBuf>,
     /// Only this client; may be given several times.
     #[arg(long = "client", value_name = "CLIENT")]
@@ -84,6 +84,12 @@ fn run(mut arguments: Arguments) -> Result<ExitCode> {
         arguments.clients[0].run(&arguments.runtimes[0], view, &arguments.filter)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let chosen = arguments.clients.iter().flat_map(|client| client.cases());
+    ensure!(
+        chosen.into_iter().any(|case| case.contains(&arguments.filter)),
+        "no case has {:?} in its name",
+        arguments.filter
+    );
     let runtimes = identify(&mut arguments.runtimes)?;
     if !arguments.no_install {
         packages::install(&arguments.clients);
@@ -107,9 +113,7 @@ fn list(arguments: &Arguments) -> Result<ExitCode> {
 fn identify(paths: &mut [PathBuf]) -> Result<Vec<Runtime>> {
     let mut runtimes: Vec<Runtime> = Vec::new();
     for path in paths {
-        *path = path
-            .canonicalize()
-            .with_context(|| format!("find the runtime {}", path.display()))?;
+        *path = find(path).with_context(|| format!("find the runtime {}", path.display()))?;
         let output = Command::new(&*path).arg("--version").output();
         let output = output.with_context(|| format!("run {} --version", path.display()))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -123,6 +127,20 @@ fn identify(paths: &mut [PathBuf]) -> Result<Vec<Runtime>> {
         runtimes.push(Runtime { label, word });
     }
     Ok(runtimes)
+}
+
+/// The absolute path of a runtime; a name without a slash is looked up as a shell does.
+fn find(runtime: &Path) -> Result<PathBuf> {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let named = if runtime.components().count() == 1 {
+        Some(runtime)
+    } else {
+        None
+    };
+    let found = std::env::split_paths(&on_path)
+        .filter_map(|dir| Some(dir.join(named?)))
+        .find(|path| path.is_file());
+    Ok(found.unwrap_or_else(|| runtime.to_owned()).canonicalize()?)
 }
 
 /// A suite that runs.

@@ -62,6 +62,10 @@ impl Client for Docker {
         cases.extend(own());
         cases
     }
+
+    fn recover(engine: &Engine) {
+        engine.remove_all();
+    }
 }
 
 fn import(engine: &Engine) -> Result<()> {

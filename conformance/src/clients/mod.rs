@@ -84,6 +84,9 @@ trait Client {
 
     /// Its cases, in the order in which they run.
     fn cases() -> Vec<Case<Self::Handle>>;
+
+    /// Removes what a failed case left, lest the next one fail of it.
+    fn recover(handle: &Self::Handle);
 }
 
 /// One thing that must hold.
@@ -160,6 +163,9 @@ fn run_cases<C: Client>(world: World, filter: &str) -> Result<()> {
             Err(error) if error.is::<Skip>() => (Verdict::Skipped, format!("{error:#}")),
             Err(error) => (Verdict::Failed, format!("{error:#}")),
         };
+        if verdict == Verdict::Failed {
+            C::recover(&client);
+        }
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let outcome = Outcome {
             case: case.name.to_owned(),

@@ -59,6 +59,12 @@ impl Client for Podman {
         cases.extend(own());
         cases
     }
+
+    fn recover(engine: &Engine) {
+        // A pod goes with the container that holds its namespaces, or not at all.
+        let _ = engine.client("pod rm --all --force --time 0");
+        engine.remove_all();
+    }
 }
 
 fn own() -> Vec<Case<Engine>> {

@@ -110,6 +110,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes every container, as far as the runtime lets.
+    pub(crate) fn remove_all(&self) {
+        let ids = self
+            .client("ps --all --quiet")
+            .map(|output| output.text().replace('\n', " "));
+        for verb in ["unpause", "kill", self.remove] {
+            // Most are not paused, and some do not run: what counts is that they go.
+            let _ = ids.as_ref().map(|ids| self.client(&format!("{verb} {ids}")));
+        }
+    }
+
     /// A field of `inspect`, as a Go template names it.
     pub(crate) fn field(&self, name: &str, field: &str) -> Result<String> {
         Ok(self
