@@ -9,7 +9,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a command cannot act on a container.
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +52,16 @@ pub enum Error {
 /// Deletes the cgroups, waiting at most ten seconds for a process on its way out: a first process whose
 /// runtime was killed during set-up ends by itself.
 fn delete_cgroups(cgroup: &crate::cgroup::Record) -> Result<(), crate::cgroup::Error> {
-    for _ in 0..9 {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut pause = Duration::from_millis(1);
+    loop {
         match cgroup.delete() {
-            // It has waited for a second already.
-            Err(error) if error.errno() == Some(Errno::BUSY) => {}
+            Err(error) if error.errno() == Some(Errno::BUSY) && Instant::now() < deadline => {}
             result => return result,
         }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
-    cgroup.delete()
 }
 
 /// What can be said of a container whose record is damaged, from its configuration: where its cgroups are.
