@@ -322,13 +322,16 @@ impl Creation<'_> {
     }
 
     fn runtime_hooks(&self, pid: u32) -> Result<(), Error> {
-        let state = self.plan.hook_state.json("creating", Some(pid));
         let hooks = &self.plan.hooks;
-        for (kind, list) in [
-            ("prestart", &hooks.prestart),
-            ("createRuntime", &hooks.create_runtime),
+        // Prestart hooks date from a time when they ran at `start`, and are still told so.
+        for (kind, status, list) in [
+            ("prestart", "created", &hooks.prestart),
+            ("createRuntime", "creating", &hooks.create_runtime),
         ] {
-            hooks::run_all(list, &state).map_err(|source| Error::Hook { kind, source })?;
+            if !list.is_empty() {
+                let state = self.plan.hook_state.json(status, Some(pid));
+                hooks::run_all(list, &state).map_err(|source| Error::Hook { kind, source })?;
+            }
         }
         Ok(())
     }
