@@ -11,7 +11,7 @@ use crate::plan::{self, Plan};
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
 use crate::sync::{FromChild, ToChild};
-use crate::{intel_rdt, net_device, notify};
+use crate::{intel_rdt, net_device, notify, readiness};
 use nucleus_sys::signal;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -38,6 +38,10 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// `--preserve-fds` and `LISTEN_FDS`.
     pub preserved: plan::Preserved,
+    /// Further entries of the program's environment.
+    pub environment: Vec<String>,
+    /// A service manager waits for the program's readiness.
+    pub notify: bool,
     /// Who makes cgroups, if anyone.
     pub cgroups: Option<cgroup::Driver>,
     /// `--rootless`.
@@ -145,6 +149,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         notes,
     } = Bundle::open(&options.bundle)?;
     let host = HostFacts::probe(options.rootless)?;
+    let notify = notify_directory(options)?;
     let request = plan::Request {
         id: &options.id,
         bundle: &path,
@@ -152,6 +157,8 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserved: options.preserved,
+        environment: &options.environment,
+        notify: notify.as_deref(),
         cgroups: options.cgroups,
     };
     let mut plan = plan::plan(&request, &host)?;
@@ -162,7 +169,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
     let mask = signal::block_all();
     let directory = Directory::create(&options.root, &options.id)?;
     let record = record(&plan, &spec, options, &path, &host);
-    let prepared = prepare(&directory, &record, &bytes, wait_for_start);
+    let prepared = prepare(&directory, &record, &bytes, wait_for_start, plan.notify);
     let start = match prepared {
         Ok(start) => start,
         Err(error) => {
@@ -190,11 +197,25 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
     })
 }
 
+/// Where the readiness socket is going to be, for the bind mount.
+fn notify_directory(options: &Options) -> Result<Option<PathBuf>, Error> {
+    if !options.notify {
+        return Ok(None);
+    }
+    let directory = options.root.join(&options.id).join(readiness::IN_STATE);
+    let absolute = std::path::absolute(&directory).call_on("getcwd for", || directory.display().to_string());
+    absolute.map(Some).map_err(|fault| Error::Parent {
+        step: "prepare the readiness socket",
+        fault,
+    })
+}
+
 fn prepare(
     directory: &Directory,
     record: &Record,
     config: &[u8],
     wait_for_start: bool,
+    notify: bool,
 ) -> Result<Option<StartFifos>, Error> {
     directory.write("config.json", config)?;
     let json = serde_json::to_vec(record).map_err(|source| state::Error::Damaged {
@@ -202,6 +223,12 @@ fn prepare(
         source,
     })?;
     directory.write("state.json", &json)?;
+    if notify {
+        readiness::make_directory(directory).map_err(|fault| Error::Parent {
+            step: "prepare the readiness socket",
+            fault,
+        })?;
+    }
     if !wait_for_start {
         return Ok(None);
     }

@@ -34,6 +34,8 @@ pub struct Options {
     pub pidfd_socket: Option<PathBuf>,
     /// `--preserve-fds` and `LISTEN_FDS`.
     pub preserved: Preserved,
+    /// Further entries of the process's environment.
+    pub environment: Vec<String>,
     /// `--cgroup`: a cgroup below the container's, for all controllers or one.
     pub cgroup: Vec<String>,
     /// `--rootless`.
@@ -123,6 +125,7 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
         init: init.pid,
         by_tasks: !entered.tasks.is_empty(),
         preserved: options.preserved,
+        environment: &options.environment,
     };
     let plan = plan::exec::plan(&request, &host)?;
     create::check_terminal(plan.terminal, options.console_socket.as_deref(), options.detach)?;
@@ -159,6 +162,7 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
         Ok(terminal) => supervise::wait(Foreground {
             pidfd: spawned.pidfd.as_fd(),
             terminal,
+            readiness: None,
         })
         .map_err(|errno| Error::Wait(errno.into())),
     }

@@ -25,6 +25,7 @@ pub mod notify;
 pub mod plan;
 pub mod program;
 pub mod protect;
+pub mod readiness;
 pub mod rootfs;
 pub mod run;
 pub mod seccomp;

@@ -2,9 +2,11 @@
 
 use crate::container::{self, Container};
 use crate::create::{self, Created};
+use crate::fault::Fault;
 use crate::hooks::{self, Hooks};
 use crate::init;
 use crate::lifecycle::Status;
+use crate::readiness::{Manager, Relay};
 use crate::state::{Process, Record};
 use crate::supervise::{self, Foreground};
 use crate::sync::{FromChild, ToChild};
@@ -17,6 +19,7 @@ pub struct Running {
     hooks: Hooks,
     pidfd: OwnedFd,
     terminal: Option<OwnedFd>,
+    relay: Option<Relay>,
 }
 
 /// Why a started container could not be followed to its end.
@@ -30,18 +33,28 @@ pub enum Error {
     Wait(#[source] std::io::Error),
 }
 
-/// Lets the child go on to the program, and waits until it has become it.
+/// Lets the child go on to the program, and waits until it has become it. A program that is left alone is named
+/// to the service manager as the main process, when it is ready.
 ///
 /// # Errors
 /// The child's failure; nothing of the container is left then.
-pub fn start(mut created: Created) -> Result<Running, create::Error> {
-    let result = go(&created);
-    if let Err(error) = result {
-        create::abandon(created);
-        return Err(error);
-    }
-    created.keep();
+pub fn start(mut created: Created, detach: bool) -> Result<Running, create::Error> {
     let pid = created.spawned.pid.as_raw_nonzero().get() as u32;
+    let listening = match Manager::from_environment() {
+        Some(manager) => Relay::listen(&created.directory, manager, detach.then_some(pid)),
+        None => Ok(None),
+    };
+    let relay = match listening.map_err(not_listening).and_then(|relay| {
+        go(&created)?;
+        Ok(relay)
+    }) {
+        Ok(relay) => relay,
+        Err(error) => {
+            create::abandon(created);
+            return Err(error);
+        }
+    };
+    created.keep();
     let record = Record {
         cgroup: created.cgroup,
         ..created.record
@@ -57,7 +70,15 @@ pub fn start(mut created: Created) -> Result<Running, create::Error> {
         hooks: created.plan.hooks,
         pidfd: created.spawned.pidfd,
         terminal: created.terminal,
+        relay,
     })
+}
+
+fn not_listening(fault: Fault) -> create::Error {
+    create::Error::Parent {
+        step: "listen for the program's readiness",
+        fault,
+    }
 }
 
 fn go(created: &Created) -> Result<(), create::Error> {
@@ -112,6 +133,27 @@ impl Running {
             .unwrap_or_default()
     }
 
+    /// Leaves the program alone once it is ready, if a service manager waits for that.
+    ///
+    /// # Errors
+    /// What could not be waited for.
+    pub fn detach(self) -> Result<(), Error> {
+        let Self {
+            container,
+            pidfd,
+            relay,
+            ..
+        } = self;
+        // Other commands may act on the container while its program gets ready.
+        drop(container);
+        match relay {
+            Some(relay) => relay
+                .until_ready(pidfd.as_fd())
+                .map_err(|errno| Error::Wait(errno.into())),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for the program, removes the container unless it is to be kept, and returns the exit code.
     ///
     /// # Errors
@@ -123,10 +165,12 @@ impl Running {
             hooks,
             pidfd,
             terminal,
+            relay,
         } = self;
         let code = supervise::wait(Foreground {
             pidfd: pidfd.as_fd(),
             terminal,
+            readiness: relay,
         })
         .map_err(|errno| Error::Wait(errno.into()))?;
         if keep {

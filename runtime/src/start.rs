@@ -5,6 +5,7 @@ use crate::container::{self, Container};
 use crate::fault::{Call, ErrnoText, Fault};
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::{Operation, Status};
+use crate::readiness::{Manager, Relay};
 use crate::state::{self, Directory};
 use crate::sync;
 use rustix::fd::{AsFd, OwnedFd};
@@ -45,6 +46,8 @@ pub enum Error {
 /// The file `start` is renamed before the byte is sent: of two commands only one goes on, and one that was
 /// killed in between leaves the container to the next.
 ///
+/// Under a service manager it returns only when the program is ready or has ended; see [`readiness`](crate::readiness).
+///
 /// # Errors
 /// That the container is not `created`, or why its program could not run.
 pub fn start(root: &Path, id: &str) -> Result<(), Error> {
@@ -59,6 +62,14 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
         id: id.to_owned(),
         fault,
     };
+    let manager = Manager::from_environment();
+    let relay = match (manager, container.process) {
+        (Some(manager), Some(process)) => {
+            Relay::listen(directory, manager, Some(process.pid)).map_err(failed)?
+        }
+        _ => None,
+    };
+    let pidfd = relay.is_some().then(|| container.pidfd()).transpose()?.flatten();
     let answer = tell(directory, interrupted).map_err(failed)?;
     match answer {
         Answer::Started => {}
@@ -73,7 +84,12 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
     for failure in hooks::run_each(&hooks.poststart, &state) {
         crate::log::warning(&format!("poststart: {failure}"));
     }
-    Ok(())
+    // Other commands may act on the container while its program gets ready.
+    drop(container);
+    match (relay, pidfd) {
+        (Some(relay), Some(pidfd)) => relay.until_ready(pidfd.as_fd()).call("poll").map_err(failed),
+        _ => Ok(()),
+    }
 }
 
 /// The hooks of the configuration as it was at `create`.

@@ -6,6 +6,7 @@
 //! | `config.json` | with it | the configuration as it was at `create`; `exec` takes its defaults from here |
 //! | `init` | when the child is ready | the first process: pid and start time |
 //! | `start`, `result` | by `create` | FIFOs between the waiting child and `start` |
+//! | `notify` | by `create`, under a service manager | directory of the readiness socket, seen by the container |
 //! | `starting` | `start` renames `start` to it | the start was claimed |
 //!
 //! Each file appears complete or not at all. The directory itself is the lock (`flock(2)`).
@@ -407,6 +408,10 @@ impl Directory {
         for name in names {
             match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::ISDIR) if name.to_bytes() == crate::readiness::IN_STATE.as_bytes() => {
+                    crate::readiness::remove_directory(self.fd.as_fd())
+                        .map_err(|errno| file_error("remove notify in", &self.path, errno))?;
+                }
                 Err(errno) => return Err(file_error("unlink", &self.path, errno)),
             }
         }

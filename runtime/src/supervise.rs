@@ -1,5 +1,6 @@
 //! `run` and `exec` in the foreground: the caller's signals, terminal and exit code pass through.
 
+use crate::readiness;
 use nucleus_sys::signal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,8 @@ pub struct Foreground<'a> {
     pub pidfd: BorrowedFd<'a>,
     /// The master of its terminal, if it has one.
     pub terminal: Option<OwnedFd>,
+    /// Passes its readiness on to a service manager.
+    pub readiness: Option<readiness::Relay>,
 }
 
 /// Waits for a child of this process and returns its exit code, 128 + n after signal n. All signals must be
@@ -24,17 +27,29 @@ pub struct Foreground<'a> {
 pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<i32> {
     let signals = signal::signalfd()?;
     let mut relay = foreground.terminal.map(Relay::new);
+    let mut readiness = foreground.readiness;
     loop {
         if let Some(code) = reap(foreground.pidfd)? {
             if let Some(relay) = &mut relay {
                 relay.drain();
             }
+            if let Some(readiness) = &mut readiness {
+                readiness.pass_on();
+            }
             return Ok(code);
         }
-        wait_for_event(foreground.pidfd, signals.as_fd(), relay.as_ref())?;
+        wait_for_event(
+            foreground.pidfd,
+            signals.as_fd(),
+            relay.as_ref(),
+            readiness.as_ref(),
+        )?;
         pass_signals(signals.as_fd(), foreground.pidfd, relay.as_ref())?;
         if let Some(relay) = &mut relay {
             relay.copy()?;
+        }
+        if let Some(readiness) = &mut readiness {
+            readiness.pass_on();
         }
     }
 }
@@ -57,6 +72,7 @@ fn wait_for_event(
     pidfd: BorrowedFd<'_>,
     signals: BorrowedFd<'_>,
     relay: Option<&Relay>,
+    readiness: Option<&readiness::Relay>,
 ) -> rustix::io::Result<()> {
     let mut fds = vec![
         PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
@@ -65,6 +81,7 @@ fn wait_for_event(
     if let Some(relay) = relay {
         relay.add_to(&mut fds);
     }
+    fds.extend(readiness.map(|readiness| PollFd::new(readiness, PollFlags::IN)));
     match poll(&mut fds, None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno),

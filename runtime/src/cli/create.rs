@@ -3,6 +3,7 @@
 use super::{Global, Outcome, Run};
 use crate::create::Options;
 use crate::plan::Preserved;
+use crate::readiness::Manager;
 use crate::{create, log};
 use clap::Args;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ impl Common {
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserved: preserved(self.preserve_fds),
+            environment: environment(),
+            notify: Manager::from_environment().is_some(),
             cgroups: global.cgroups(),
             rootless: global.rootless(),
             detached,
@@ -70,6 +73,14 @@ pub fn preserved(plain: u32) -> Preserved {
     Preserved {
         plain,
         listen: if ours { listen } else { 0 },
+    }
+}
+
+/// The names of the descriptors of `LISTEN_FDS`, for whom they are.
+pub fn environment() -> Vec<String> {
+    match std::env::var("LISTEN_FDNAMES") {
+        Ok(names) if preserved(0).listen > 0 => vec![format!("LISTEN_FDNAMES={names}")],
+        _ => Vec::new(),
     }
 }
 

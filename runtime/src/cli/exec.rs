@@ -85,6 +85,7 @@ impl Run for Exec {
             pid_file: self.pid_file.clone(),
             pidfd_socket: self.pidfd_socket.clone(),
             preserved: super::create::preserved(self.preserve_fds),
+            environment: super::create::environment(),
             cgroup: self.cgroup.clone(),
             rootless: global.rootless(),
             detach: self.detach,

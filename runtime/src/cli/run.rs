@@ -31,11 +31,12 @@ impl Command for Run {
             crate::log::warning(note);
         }
         let poststart = created.plan.hooks.poststart.clone();
-        let running = road::start(created)?;
+        let running = road::start(created, self.detach)?;
         for failure in hooks::run_each(&poststart, &running.state_json("running")) {
             crate::log::warning(&format!("poststart: {failure}"));
         }
         if self.detach {
+            running.detach()?;
             return Ok(0);
         }
         Ok(running.wait(self.keep)?)

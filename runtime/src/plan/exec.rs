@@ -28,6 +28,8 @@ pub struct Request<'a> {
     pub by_tasks: bool,
     /// What the new process inherits.
     pub preserved: Preserved,
+    /// Further entries of its environment.
+    pub environment: &'a [String],
 }
 
 /// The descriptor of the container's first process, handed to the child first.
@@ -80,7 +82,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         id_maps: None,
         time_offsets: None,
         steps,
-        program: process::program(process, request.preserved)?,
+        program: process::program(process, request.preserved, request.environment)?,
         hooks: Hooks::default(),
         hook_state: HookState::new(request.spec, request.id, request.bundle),
         cgroup: cgroup::Plan::none(),
@@ -89,6 +91,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         listener,
         proceed: false,
         terminal: process.terminal().unwrap_or(false),
+        notify: false,
         notes,
     })
 }

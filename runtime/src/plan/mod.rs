@@ -108,6 +108,10 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// How many descriptors after the standard streams the program inherits.
     pub preserved: Preserved,
+    /// Further entries of its environment.
+    pub environment: &'a [String],
+    /// The directory of the readiness socket, under a service manager.
+    pub notify: Option<&'a Path>,
     /// Who creates cgroups, or nobody (`--cgroup-manager disabled`).
     pub cgroups: Option<cgroup::Driver>,
 }
@@ -158,6 +162,8 @@ pub struct Plan {
     pub proceed: bool,
     /// Whether `process.terminal` is set.
     pub terminal: bool,
+    /// Whether the container gets the directory of the readiness socket.
+    pub notify: bool,
     /// Things that the caller may want to know and that change nothing: for the log.
     pub notes: Vec<String>,
 }
@@ -325,8 +331,13 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let intel_rdt = intel_rdt(linux)?;
     let proceed = builder.id_maps.is_some() || !net_devices.is_empty() || intel_rdt.is_some();
     let entered = namespaces::enter(&mut builder, process, proceed)?;
-    paths::root_and_mounts(&mut builder, &hooks, process)?;
+    let notify = notify(request, process);
+    paths::root_and_mounts(&mut builder, &hooks, process, notify)?;
     let listener = process::add(&mut builder, process, &hooks)?;
+    let mut program = process::program(process, request.preserved, request.environment)?;
+    if notify.is_some() {
+        program.env.push(crate::readiness::VARIABLE.to_owned());
+    }
     Ok(Plan {
         clone_flags: entered.clone_flags,
         parent_joins: entered.parent_joins,
@@ -336,7 +347,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         open: builder.open,
         id_maps: builder.id_maps,
         steps: builder.steps,
-        program: process::program(process, request.preserved)?,
+        program,
         hooks,
         hook_state: HookState::new(spec, request.id, request.bundle),
         cgroup: builder.cgroup,
@@ -345,8 +356,19 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         listener,
         proceed,
         terminal: process.terminal().unwrap_or(false),
+        notify: notify.is_some(),
         notes: builder.notes,
     })
+}
+
+/// Unless the caller arranges its own: its variable would win over ours, or ours over its.
+fn notify<'a>(request: &Request<'a>, process: &oci::Process) -> Option<&'a Path> {
+    let own_variable = process
+        .env()
+        .iter()
+        .flatten()
+        .any(|entry| entry.starts_with("NOTIFY_SOCKET="));
+    request.notify.filter(|_| !own_variable)
 }
 
 fn intel_rdt(linux: Option<&oci::Linux>) -> Result<Option<oci::LinuxIntelRdt>, Error> {

@@ -4,6 +4,7 @@ use super::options::{self, Options};
 use super::{Builder, Error, ToOpen, c_string, namespaces};
 use crate::cgroup;
 use crate::plan::step::Step;
+use crate::readiness;
 use crate::rootfs::cgroupfs::{CgroupMount, Files, Hierarchy, Version};
 use crate::rootfs::mount::{Mount, Parameter, Propagation, Source};
 use oci_spec::runtime::{self as oci, LinuxNamespaceType};
@@ -21,6 +22,20 @@ pub(super) fn add(builder: &mut Builder<'_>) -> Result<(), Error> {
             .map_err(|error| error.at(format!("mounts[{index}] ({})", mount.destination().display())))?;
         builder.steps.push(step);
     }
+    Ok(())
+}
+
+/// The directory of the readiness socket, after the mounts that may make `/run`.
+pub(super) fn notify(builder: &mut Builder<'_>, directory: &Path) -> Result<(), Error> {
+    let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+    let mut mount = oci::Mount::default();
+    mount
+        .set_destination(readiness::DIRECTORY.into())
+        .set_typ(Some("bind".to_owned()))
+        .set_source(Some(directory.to_owned()))
+        .set_options(Some(options.map(str::to_owned).to_vec()));
+    let step = one(builder, &mount).map_err(|error| error.at("NOTIFY_SOCKET".to_owned()))?;
+    builder.steps.push(step);
     Ok(())
 }
 

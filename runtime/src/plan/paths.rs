@@ -5,13 +5,14 @@ use super::{Builder, Error, ToOpen, c_string, devices, mounts, sysctl};
 use crate::hooks::Hooks;
 use crate::rootfs::mount::Propagation;
 use oci_spec::runtime as oci;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Adds the steps of the root file system.
 pub(super) fn root_and_mounts(
     builder: &mut Builder<'_>,
     hooks: &Hooks,
     process: &oci::Process,
+    notify: Option<&Path>,
 ) -> Result<(), Error> {
     let root = root_path(builder)?;
     let readonly = builder
@@ -42,6 +43,9 @@ pub(super) fn root_and_mounts(
     };
     builder.steps.push(Step::Root(Root { path, source, place }));
     mounts::add(builder)?;
+    if let Some(directory) = notify {
+        mounts::notify(builder, directory)?;
+    }
     devices::add(builder)?;
     sysctl::add(builder)?;
     if !process.cwd().as_os_str().is_empty() {

@@ -171,7 +171,11 @@ pub(super) fn oom_score_adj(process: &oci::Process) -> Result<Option<i32>, Error
 }
 
 /// The program, its arguments and environment.
-pub(super) fn program(process: &oci::Process, preserved: Preserved) -> Result<Program, Error> {
+pub(super) fn program(
+    process: &oci::Process,
+    preserved: Preserved,
+    passed: &[String],
+) -> Result<Program, Error> {
     let strings = |list: &[String], field: &str| {
         list.iter()
             .map(|text| c_string(text.as_str()).map_err(|error| error.at(field.to_owned())))
@@ -185,6 +189,9 @@ pub(super) fn program(process: &oci::Process, preserved: Preserved) -> Result<Pr
     if let Some(entry) = env.iter().find(|entry| !entry.to_bytes().contains(&b'=')) {
         let entry = entry.to_string_lossy().into_owned();
         return Err(Error::invalid("process.env", format!("{entry:?} has no '='")));
+    }
+    for entry in passed {
+        env.push(c_string(entry.as_str())?);
     }
     if preserved.listen > 0 {
         env.push(c_string(format!("LISTEN_FDS={}", preserved.listen))?);
