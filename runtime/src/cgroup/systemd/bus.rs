@@ -35,7 +35,11 @@ impl Bus {
         stream.set_read_timeout(Some(PATIENCE)).map_err(absent)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(absent)?;
         // An empty identity: systemd goes by the credentials of the socket, which hold in a user namespace too.
-        stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\n").map_err(absent)?;
+        // All in one write: systemd reads BEGIN together with what is there by then, and a message that it finds
+        // behind it would lie unnoticed until the next one.
+        stream
+            .write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
+            .map_err(absent)?;
         let (challenge, answer) = (
             line(&mut stream).map_err(absent)?,
             line(&mut stream).map_err(absent)?,
@@ -44,7 +48,6 @@ impl Bus {
             let reason = format!("systemd refuses the connection at {}: {answer}", socket.display());
             return Err(Error::unsupported("--systemd-cgroup", reason));
         }
-        stream.write_all(b"BEGIN\r\n").map_err(absent)?;
         Ok(Self {
             stream,
             serial: 0,
