@@ -13,7 +13,8 @@ use crate::state::{self, Directory, Process, Record};
 use crate::sync::{FromChild, ToChild};
 use crate::{intel_rdt, net_device, notify, readiness};
 use nucleus_sys::signal;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,7 @@ pub enum Error {
     Terminal(&'static str),
     /// `--preserve-fds` or `LISTEN_FDS` names a descriptor that is not open.
     #[error("descriptor {0} is to be preserved, but it is not open")]
-    Preserved(u32),
+    Preserved(u64),
     /// A step of the parent.
     #[error("{step}: {fault}")]
     Parent {
@@ -254,7 +255,7 @@ impl Creation<'_> {
         let made = self.cgroups_and_child(handed).and_then(|(spawned, cgroup)| {
             match self.attend(&spawned, &cgroup, &mut terminal) {
                 Ok(()) => Ok((spawned, cgroup)),
-                Err(error) => Err(end(&spawned, error)),
+                Err(error) => Err(end(&spawned, &self.plan, error)),
             }
         });
         match made {
@@ -306,8 +307,7 @@ impl Creation<'_> {
             .map_err(|fault| Error::Parent {
                 step: "look at the container's first process",
                 fault,
-            })
-            .map_err(|error| explain(spawned, &self.plan, error))?;
+            })?;
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
         loop {
             match receive(spawned)? {
@@ -418,8 +418,9 @@ pub fn abandon(mut created: Created) {
 /// # Errors
 /// [`Error::Preserved`].
 pub fn check_preserved(preserved: plan::Preserved) -> Result<(), Error> {
-    for number in 3..3 + preserved.plain + preserved.listen {
-        if !nucleus_sys::process::is_open(number as i32) {
+    // In 64 bits: a count that wraps would leave every descriptor of the host open.
+    for number in 3..3 + u64::from(preserved.plain) + u64::from(preserved.listen) {
+        if !i32::try_from(number).is_ok_and(nucleus_sys::process::is_open) {
             return Err(Error::Preserved(number));
         }
     }
@@ -565,17 +566,22 @@ fn receive(spawned: &Spawned) -> Result<FromChild, Error> {
         })
 }
 
-/// The child's own report tells more than what the parent has noticed.
-fn explain(spawned: &Spawned, plan: &Plan, error: Error) -> Error {
-    match receive(spawned) {
-        Ok(FromChild::Failed(failure)) => Error::Child(init::describe(&failure, plan)),
-        _ => error,
+/// Ends the child. If it has failed itself, its own report tells more than what the parent has noticed.
+fn end(spawned: &Spawned, plan: &Plan, error: Error) -> Error {
+    kill(spawned);
+    while is_readable(spawned.channel.fd()) {
+        match receive(spawned) {
+            Ok(FromChild::Failed(failure)) => return Error::Child(init::describe(&failure, plan)),
+            Ok(FromChild::Closed) | Err(_) => break,
+            Ok(_) => {}
+        }
     }
+    error
 }
 
-fn end(spawned: &Spawned, error: Error) -> Error {
-    kill(spawned);
-    error
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn kill(spawned: &Spawned) {

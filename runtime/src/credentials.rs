@@ -102,7 +102,7 @@ fn set_user(identity: &Identity) -> Result<(), Fault> {
         match set_thread_groups(&groups) {
             // The runtime itself is in a user namespace whose maps an unprivileged user wrote: nobody there can
             // change groups, and user_namespaces(7) tells why that must be so.
-            Err(Errno::PERM) if groups.is_empty() && may_set_groups() => {}
+            Err(Errno::PERM) if groups.is_empty() && may_set_groups() && has_no_groups()? => {}
             result => result.call("setgroups")?,
         }
     }
@@ -116,6 +116,17 @@ fn set_user(identity: &Identity) -> Result<(), Fault> {
 
 fn may_set_groups() -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETGID))
+}
+
+/// Whether the groups that stay give nothing: a filter may have refused the call too, and the groups of the
+/// host must not stay then. Those that a user namespace does not map show as the overflow id.
+fn has_no_groups() -> Result<bool, Fault> {
+    const OVERFLOW: u32 = 65534;
+    let own = rustix::process::getegid();
+    let groups = rustix::process::getgroups().call("getgroups")?;
+    Ok(groups
+        .iter()
+        .all(|group| *group == own || group.as_raw() == OVERFLOW))
 }
 
 fn set_ambient(ambient: u64) -> Result<(), Fault> {

@@ -125,6 +125,16 @@ static const struct { const char *name; long (*attempt)(void); } attempts[] = {
 	{"controlling-terminal", controlling_terminal},
 };
 
+/* Not an attempt: which session keyring this is. */
+static void session_keyring(void)
+{
+	long serial = syscall(SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -3 /* KEY_SPEC_SESSION_KEYRING */, 0);
+	if (serial < 0)
+		printf("session-keyring errno %d\n", errno);
+	else
+		printf("session-keyring %ld\n", serial);
+}
+
 static void try(const char *name, long (*attempt)(void))
 {
 	int status = 0;
@@ -148,6 +158,10 @@ static void try(const char *name, long (*attempt)(void))
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "session-keyring") == 0) {
+		session_keyring();
+		return 0;
+	}
 	for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++) {
 		int wanted = argc == 1;
 		for (int arg = 1; arg < argc; arg++)
