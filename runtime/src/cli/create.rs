@@ -94,6 +94,9 @@ pub struct Create {
 impl Run for Create {
     const NAME: &'static str = "create";
     const ABOUT: &'static str = "Create a container whose program waits for start";
+    const AFTER: &'static str = "\
+Example:
+  nucleus-runtime create --bundle box one && nucleus-runtime start one";
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {

@@ -75,6 +75,12 @@ pub struct Exec {
 impl Run for Exec {
     const NAME: &'static str = "exec";
     const ABOUT: &'static str = "Run one more process in a container";
+    const AFTER: &'static str = "\
+It returns the program's exit code, or 128 and the number of the signal that ended it.
+
+Examples:
+  nucleus-runtime exec --tty one sh
+  nucleus-runtime exec --user 1000:1000 --cwd /tmp --env A=b one id";
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {

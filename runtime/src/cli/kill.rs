@@ -23,6 +23,11 @@ pub struct Kill {
 impl Run for Kill {
     const NAME: &'static str = "kill";
     const ABOUT: &'static str = "Send a signal to a container";
+    const AFTER: &'static str = "\
+Examples:
+  nucleus-runtime kill one
+  nucleus-runtime kill one HUP
+  nucleus-runtime kill --all one 9";
 
     fn run(self, global: &Global) -> Outcome {
         let Some(signo) = signal_number(&self.signal) else {

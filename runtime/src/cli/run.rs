@@ -23,6 +23,12 @@ pub struct Run {
 impl Command for Run {
     const NAME: &'static str = "run";
     const ABOUT: &'static str = "Create a container, run its program and wait for its end";
+    const AFTER: &'static str = "\
+It returns the program's exit code, or 128 and the number of the signal that ended it.
+
+Examples:
+  nucleus-runtime run --bundle box one
+  nucleus-runtime run --detach --pid-file pid --bundle box two";
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
