@@ -242,14 +242,22 @@ pub fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> rust
 pub fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = retry(|| {
-        recvmsg(
-            socket,
-            &mut [IoSliceMut::new(bytes)],
-            &mut ancillary,
-            RecvFlags::CMSG_CLOEXEC,
-        )
-    });
+    let mut receive = || {
+        retry(|| {
+            recvmsg(
+                socket,
+                &mut [IoSliceMut::new(bytes)],
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        })
+    };
+    let received = match receive() {
+        // The other end is gone and had not read everything. The kernel says so once, and before it hands over
+        // what that end has sent: its failure, perhaps.
+        Err(Errno::CONNRESET) => receive(),
+        result => result,
+    };
     let received = match received {
         Err(Errno::CONNRESET) => return Ok((0, None)),
         other => other?,
@@ -291,6 +299,20 @@ mod tests {
     fn a_closed_end_is_seen() {
         let (parent, child) = Channel::pair().unwrap();
         drop(child);
+        assert!(matches!(parent.receive(), Ok(FromChild::Closed)));
+    }
+
+    #[test]
+    fn the_last_word_of_one_who_did_not_listen_is_heard() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.send(ToChild::Proceed).unwrap();
+        let failure = Failure {
+            step: 3,
+            fault: Fault::finding("no"),
+        };
+        child.failed(&failure);
+        drop(child);
+        assert!(matches!(parent.receive(), Ok(FromChild::Failed(told)) if told == failure));
         assert!(matches!(parent.receive(), Ok(FromChild::Closed)));
     }
 
