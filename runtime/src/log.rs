@@ -77,7 +77,7 @@ pub fn fatal(message: &str) {
         write(Level::Error, message);
     }
     if file || format == Format::Text {
-        let _ = writeln!(std::io::stderr(), "nucleus-runtime: {message}");
+        let _ = std::io::stderr().write_all(format!("nucleus-runtime: {message}\n").as_bytes());
     }
 }
 
