@@ -52,7 +52,8 @@ pub(crate) fn lacking(what: &str) {
         "this test needs {what}"
     );
     // Not `eprintln!`: the test harness would swallow it.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: this test needs {what}");
+    let line = format!("SKIPPED: this test needs {what}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A state directory and bundles of one test. At its end every container is deleted, and the test fails if
