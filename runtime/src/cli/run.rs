@@ -12,7 +12,7 @@ use clap::Args;
 pub struct Run {
     #[command(flatten)]
     common: Common,
-    /// Return when the program has started
+    /// Return when the program has started; under NOTIFY_SOCKET, when it is ready
     #[arg(long, short)]
     detach: bool,
     /// Keep the container's state after it has ended
