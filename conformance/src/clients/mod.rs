@@ -79,7 +79,8 @@ trait Client {
     /// What its cases work with.
     type Handle;
 
-    /// Configures the client for the runtime under test, and starts its daemon where it has one.
+    /// Configures the client for the runtime under test, and starts its daemon where it has one. A [`Skip`]
+    /// skips every case.
     fn start(world: World) -> Result<Self::Handle>;
 
     /// Its cases, in the order in which they run.
@@ -154,9 +155,16 @@ pub(crate) struct Outcome {
 }
 
 fn run_cases<C: Client>(world: World, filter: &str) -> Result<()> {
-    let client = C::start(world)?;
-    let mut stdout = std::io::stdout().lock();
-    for case in C::cases().iter().filter(|case| case.name.contains(filter)) {
+    let mut cases = C::cases().into_iter().filter(|case| case.name.contains(filter));
+    let client = match C::start(world) {
+        Ok(client) => client,
+        Err(error) if error.is::<Skip>() => {
+            let skip = |case: Case<_>| tell(case.name, Verdict::Skipped, &error.to_string(), Instant::now());
+            return cases.try_for_each(skip);
+        }
+        Err(error) => return Err(error),
+    };
+    for case in cases {
         let started = Instant::now();
         let (verdict, reason) = match (case.check)(&client) {
             Ok(()) => (Verdict::Passed, String::new()),
@@ -166,15 +174,20 @@ fn run_cases<C: Client>(world: World, filter: &str) -> Result<()> {
         if verdict == Verdict::Failed {
             C::recover(&client);
         }
-        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let outcome = Outcome {
-            case: case.name.to_owned(),
-            verdict,
-            reason,
-            ms,
-        };
-        writeln!(stdout, "{}", serde_json::to_string(&outcome)?)?;
-        stdout.flush()?;
+        tell(case.name, verdict, &reason, started)?;
     }
     Ok(())
+}
+
+/// Writes one [`Outcome`].
+fn tell(case: &str, verdict: Verdict, reason: &str, started: Instant) -> Result<()> {
+    let outcome = Outcome {
+        case: case.to_owned(),
+        verdict,
+        reason: reason.to_owned(),
+        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(&outcome)?)?;
+    Ok(stdout.flush()?)
 }

@@ -84,10 +84,11 @@ pub(crate) fn render(suites: &[Suite], runtimes: &[Runtime]) -> String {
     text
 }
 
-/// Equal reasons are told once, with the runtimes that they apply to.
+/// Cases of one suite with the same reason are told together.
 fn list(text: &mut String, title: &str, suites: &[Suite], runtimes: &[Runtime], verdict: Verdict) {
     for suite in suites {
         let runtime = &runtimes[suite.runtime];
+        let mut told: Vec<(String, &str, Vec<&str>)> = Vec::new();
         for outcome in suite.outcomes.iter().filter(|outcome| outcome.verdict == verdict) {
             let expected = match verdict {
                 Verdict::Failed => known::reason(&runtime.word, suite.client, &outcome.case),
@@ -97,10 +98,29 @@ fn list(text: &mut String, title: &str, suites: &[Suite], runtimes: &[Runtime], 
                 || title.to_owned(),
                 |reason| format!("{title} as known ({reason})"),
             );
-            let (client, case) = (suite.client.word(), &outcome.case);
-            let reason = outcome.reason.replace('\n', "\n    ");
-            let _ = writeln!(text, "{title}: {}, {client}, {case}\n    {reason}", runtime.label);
+            match told
+                .iter_mut()
+                .find(|(t, reason, _)| *t == title && *reason == outcome.reason)
+            {
+                Some((_, _, cases)) => cases.push(&outcome.case),
+                None => told.push((title, &outcome.reason, vec![&outcome.case])),
+            }
         }
+        for (title, reason, cases) in told {
+            let client = suite.client.word();
+            let _ = writeln!(text, "{title}: {}, {client}, {}", runtime.label, few(&cases));
+            let _ = writeln!(text, "    {}", reason.replace('\n', "\n    "));
+        }
+    }
+}
+
+/// At most four names.
+fn few(cases: &[&str]) -> String {
+    match cases {
+        [first, second, third, rest @ ..] if rest.len() > 1 => {
+            format!("{first}; {second}; {third}; and {} more", rest.len())
+        }
+        _ => cases.join("; "),
     }
 }
 
@@ -151,6 +171,12 @@ mod tests {
             reason: "why".to_owned(),
             ms: 1,
         }
+    }
+
+    #[test]
+    fn many_names_are_cut() {
+        assert_eq!(few(&["a", "b", "c", "d"]), "a; b; c; d");
+        assert_eq!(few(&["a", "b", "c", "d", "e"]), "a; b; c; and 2 more");
     }
 
     #[test]

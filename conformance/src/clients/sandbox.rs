@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -85,10 +85,10 @@ impl Sandbox {
     }
 
     fn end(&mut self) {
-        // Either call fails only if the child has been waited for already.
+        // Either call fails only if the child has been waited for already. While frozen it does not die.
         let _ = self.child.kill();
-        let _ = self.child.wait();
         remove_groups(&self.groups);
+        let _ = self.child.wait();
         self.groups.clear();
     }
 }
@@ -138,16 +138,15 @@ fn inherit_cpuset(parent: &Path, group: &Path) {
     }
 }
 
-/// Thaws, kills and removes until nothing is left, for ten seconds at most.
+/// Thaws, kills and removes until nothing is left, for ten seconds at most. Every round visits every
+/// hierarchy: what the freezer holds keeps the others' groups busy.
 fn remove_groups(groups: &[PathBuf]) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    for group in groups {
-        while group.exists() && Instant::now() < deadline {
-            remove_group(group);
-            if group.exists() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+    for _ in 0..500 {
+        groups.iter().for_each(|group| remove_group(group));
+        if !groups.iter().any(|group| group.exists()) {
+            return;
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -176,13 +175,14 @@ fn kill_members(group: &Path) {
 
 /// Removes the cgroups of earlier runs whose process is gone.
 pub(crate) fn sweep() -> Result<()> {
-    for hierarchy in hierarchies()? {
-        for entry in fs::read_dir(&hierarchy.mount).into_iter().flatten().flatten() {
-            if orphaned(&entry.file_name().to_string_lossy()) {
-                remove_groups(&[entry.path()]);
-            }
-        }
-    }
+    let hierarchies = hierarchies()?;
+    let entries = hierarchies
+        .iter()
+        .filter_map(|h| fs::read_dir(&h.mount).ok())
+        .flatten()
+        .flatten();
+    let left = entries.filter(|entry| orphaned(&entry.file_name().to_string_lossy()));
+    remove_groups(&left.map(|entry| entry.path()).collect::<Vec<_>>());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 
 use super::command::{self, Output, split, until};
-use super::facts::{capabilities, status_field};
+use super::facts::{self, capabilities, status_field};
 use super::world::World;
 use super::{Case, Client};
 
@@ -28,6 +28,8 @@ impl Client for Containerd {
     type Handle = Ctr;
 
     fn start(world: World) -> Result<Ctr> {
+        // ctr asks for 1024 CPU shares unless told another number.
+        facts::SHARES.require(world.view)?;
         let dir = world.directory("containerd")?;
         let config = world.file(
             "containerd.toml",

@@ -174,6 +174,11 @@ fn restart_policy(engine: &Engine) -> Result<()> {
     until(10, "it has started three times", || {
         Ok(engine.client("logs stubborn")?.stdout.matches("turn").count() == 3)
     })?;
+    until(
+        5,
+        "it has given up",
+        || Ok(engine.status("stubborn")? == "exited"),
+    )?;
     engine.remove("stubborn")
 }
 
