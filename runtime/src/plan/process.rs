@@ -287,7 +287,7 @@ pub(super) fn capabilities(
         missing |= bits & !available;
         bits & available
     };
-    let sets = Capabilities {
+    let mut sets = Capabilities {
         bounding: mask(asked.bounding()),
         effective: mask(asked.effective()),
         inheritable: mask(asked.inheritable()),
@@ -305,10 +305,12 @@ pub(super) fn capabilities(
             "not a subset of permitted",
         ));
     }
-    if sets.ambient & !(sets.permitted & sets.inheritable) != 0 {
-        return Err(Error::invalid(
-            "process.capabilities.ambient",
-            "not a subset of both permitted and inheritable",
+    // `runc spec` itself writes such an ambient set since inheritable ones went out of use (CVE-2022-29162).
+    let stray = sets.ambient & !(sets.permitted & sets.inheritable);
+    if stray != 0 {
+        sets.ambient &= !stray;
+        notes.push(format!(
+            "ambient capabilities that are not both permitted and inheritable are left out: {stray:#x}"
         ));
     }
     Ok(sets)
@@ -570,6 +572,22 @@ mod tests {
         let sets = capabilities(Some(&all), 1 << 5, &mut notes).unwrap();
         assert_eq!(sets.bounding, 1 << 5);
         assert_eq!(notes.len(), 1);
+    }
+
+    #[test]
+    fn ambient_capabilities_that_cannot_be_are_left_out() {
+        let chown = oci::Capability::Chown;
+        let asked = oci::LinuxCapabilitiesBuilder::default()
+            .bounding([chown])
+            .effective([chown])
+            .permitted([chown])
+            .inheritable([])
+            .ambient([chown])
+            .build()
+            .unwrap();
+        let mut notes = Vec::new();
+        let sets = capabilities(Some(&asked), u64::MAX, &mut notes).unwrap();
+        assert_eq!((sets.permitted, sets.ambient, notes.len()), (1, 0, 1));
     }
 
     #[test]
