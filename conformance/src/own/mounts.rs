@@ -27,6 +27,7 @@ super::list![
     tmpcopyup_keeps_owner_mode_and_links,
     mount_propagation_words,
     rootfs_propagation_is_set,
+    rootfs_propagation_leaves_the_mounts_own,
     read_only_root,
     proc_and_sys_are_of_their_types,
     proc_hides_other_processes,
@@ -352,6 +353,21 @@ fn rootfs_propagation_is_set(lab: &Lab) -> Result<()> {
         "shared gives {:?}",
         row(&table, "/")?
     );
+    Ok(())
+}
+
+fn rootfs_propagation_leaves_the_mounts_own(lab: &Lab) -> Result<()> {
+    for (root, own, field) in [
+        ("rprivate", "unbindable", "unbindable"),
+        ("rslave", "shared", "shared:"),
+    ] {
+        let table = table(lab, |bundle| {
+            bundle.set("/linux/rootfsPropagation", json!(root));
+            bundle.mount("bind", "/tmp", "/mnt", &["bind", own]);
+        })?;
+        let row = row(&table, "/mnt")?;
+        ensure!(row.contains(field), "{own} mount below {root} root is {row:?}");
+    }
     Ok(())
 }
 

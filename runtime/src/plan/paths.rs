@@ -69,7 +69,11 @@ pub(super) fn root_and_mounts(
         shared,
     });
     if let Some(propagation) = propagation {
-        builder.steps.push(Step::RootPropagation(propagation));
+        // The root only: what lay below was set with the inherited tree, and mounts may have words of their own.
+        builder.steps.push(Step::RootPropagation(Propagation {
+            recursive: false,
+            ..propagation
+        }));
     }
     if readonly {
         builder.steps.push(Step::ReadonlyRoot);
