@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::expect_eq;
+use crate::inside::skip;
 use crate::lab::{Bundle, Container, Lab, finish, status_field, within};
 
 super::list![
@@ -22,6 +23,8 @@ super::list![
     exec_with_cap,
     exec_with_no_new_privs,
     exec_with_process_file,
+    exec_fills_a_process_file_from_the_config,
+    exec_joins_the_session_keyring,
     exec_detached_with_pid_file,
     exec_detached_outlives_the_runtime,
     exec_of_an_absent_program_is_refused,
@@ -213,6 +216,38 @@ fn exec_with_process_file(lab: &Lab) -> Result<()> {
         .success()?;
     let expected = ["1000 1001 2000 me", "/tmp", "0077", "CapEff:\t0000000000000000"];
     expect_eq("process", output.stdout.lines().collect::<Vec<_>>(), expected)
+}
+
+fn exec_fills_a_process_file_from_the_config(lab: &Lab) -> Result<()> {
+    let container = changed(lab, |bundle| {
+        bundle.capabilities(&["CAP_CHOWN"]);
+        bundle.set("/process/oomScoreAdj", json!(500));
+        bundle.set("/process/user/umask", json!(0o077));
+    })?;
+    let script = "cat /proc/self/oom_score_adj; grep -E 'CapBnd|Umask' /proc/self/status";
+    let process = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"],
+        "args": ["sh", "-c", script]});
+    let file = lab.dir.join("process.json");
+    fs::write(&file, process.to_string())?;
+    let output = container.exec(&["--process", &file.display().to_string()], &[])?;
+    let seen = output.success()?.stdout;
+    expect_eq("Umask", status_field(&seen, "Umask")?, "0077")?;
+    expect_eq("CapBnd", status_field(&seen, "CapBnd")?, "0000000000000001")?;
+    expect_eq("oom_score_adj", seen.lines().next(), Some("500"))
+}
+
+fn exec_joins_the_session_keyring(lab: &Lab) -> Result<()> {
+    if !fs::exists("/proc/keys")? {
+        return skip("this kernel shows no keys");
+    }
+    // A keyring may outlive its container for a while: this name was never used before.
+    let id = format!("nucleus-case-{:016x}", fastrand::u64(..));
+    let container = Container::named(lab, id);
+    let bundle = lab.bundle(&["sleep", "1000"])?;
+    container.try_create(&bundle, &[])?.success()?;
+    container.start()?;
+    let keyrings = format!("grep -c {} /proc/keys", container.id);
+    expect_eq("number of keyrings", container.exec_stdout(&[], &keyrings)?, "1")
 }
 
 fn exec_detached_with_pid_file(lab: &Lab) -> Result<()> {

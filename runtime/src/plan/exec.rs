@@ -51,7 +51,10 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let mut steps = Vec::with_capacity(24);
     let affinity = affinity(request.process)?;
     steps.extend(affinity.0);
-    let oom_score_adj = process::oom_score_adj(request.process)?;
+    let oom_score_adj = match request.spec.process() {
+        Some(first) if request.process.oom_score_adj().is_none() => process::oom_score_adj(first)?,
+        _ => process::oom_score_adj(request.process)?,
+    };
     steps.extend([Step::FollowRuntime(true), Step::NotDumpable]);
     if request.by_tasks {
         steps.push(Step::JoinCgroups);
@@ -165,18 +168,27 @@ fn end(
             metadata: filter.listener_metadata.clone(),
         })
     });
-    let identity = process::identity(
+    // What the new process leaves open is as in the first one, as under runc.
+    let first = request.spec.process().as_ref();
+    let mut identity = process::identity(
         process.user(),
         namespaces::known_maps(request.spec.linux().as_ref()).as_ref(),
         host,
     )?;
+    if process.user().umask().is_none()
+        && let Some(umask) = first.and_then(|first| first.user().umask())
+    {
+        identity.umask = umask;
+    }
+    let capabilities = process.capabilities().as_ref();
+    let capabilities = capabilities.or_else(|| first.and_then(|first| first.capabilities().as_ref()));
     process::add_end(
         steps,
         End {
             cwd: c_string(process.cwd().clone().into_os_string())?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             identity,
-            capabilities: process::capabilities(process.capabilities().as_ref(), available, notes)?,
+            capabilities: process::capabilities(capabilities, available, notes)?,
             seccomp: filter.map(|filter| Step::Seccomp(Box::new(filter))),
             start_hooks: None,
         },
