@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::host::{self, Hierarchy, View};
 use crate::known::Known;
 use crate::suite::{Case, Kind, Outcome, Record, Target};
-use crate::{inside, pool, report, sandbox};
+use crate::{diff, inside, pool, report, sandbox};
 
 /// Runs black-box suites against OCI runtimes and prints one table.
 ///
@@ -58,6 +58,9 @@ enum Stage {
     /// Run one case inside a sandbox
     #[command(hide = true)]
     Inside(inside::Arguments),
+    /// Report what a container's process sees
+    #[command(hide = true)]
+    Probe(diff::probe::Arguments),
 }
 
 /// Does what the command line says.
@@ -73,6 +76,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             command,
         }) => sandbox::init::run(view, &scratch, &command),
         Some(Stage::Inside(arguments)) => inside::run(&arguments),
+        Some(Stage::Probe(arguments)) => diff::probe::run(&arguments),
         None => run_suites(&arguments),
     }
 }
@@ -210,7 +214,10 @@ fn run_job(job: &Job<'_>, hierarchies: &[Hierarchy]) -> Record {
 }
 
 /// The absolute path of a runtime given as a path or as a name on PATH.
-fn find_program(program: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub(crate) fn find_program(program: &Path) -> Result<PathBuf> {
     if program.components().count() > 1 {
         return std::path::absolute(program)
             .and_then(std::fs::canonicalize)

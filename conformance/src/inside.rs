@@ -11,7 +11,7 @@ use crate::host::View;
 use crate::lab::Lab;
 use crate::sandbox::{self, Request};
 use crate::suite::{Case, Outcome, Target};
-use crate::{own, schema};
+use crate::{diff, own, schema};
 
 /// A case that runs inside its sandbox.
 #[derive(Clone, Copy)]
@@ -57,13 +57,15 @@ pub(crate) struct Arguments {
 }
 
 /// Wraps a case for the host's side.
-pub(crate) fn case(suite: &'static str, inside: Inside, schemas: Option<PathBuf>) -> Case {
+pub(crate) fn case(suite: &'static str, name: impl Into<String>, schemas: Option<PathBuf>) -> Case {
+    let name = name.into();
+    let case = name.clone();
     let run = move |target: &Target<'_>| {
-        start(suite, inside.name, target, schemas.as_ref())
+        start(suite, &case, target, schemas.as_ref())
             .unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")))
     };
     Case {
-        name: inside.name.to_owned(),
+        name,
         run: Box::new(run),
     }
 }
@@ -75,16 +77,17 @@ fn start(suite: &str, case: &str, target: &Target<'_>, schemas: Option<&PathBuf>
     if let Some(dir) = schemas {
         command.extend(["--schemas".into(), dir.into()]);
     }
+    let timeout = if suite == "diff" { diff::TIMEOUT } else { TIMEOUT };
     let request = Request {
         view: target.view,
         command,
         env: Vec::new(),
         dir: None,
-        timeout: TIMEOUT,
+        timeout,
     };
     let ended = sandbox::run(&request)?;
     if ended.status.is_none() {
-        return Ok(Outcome::Failed(format!("no end after {} s", TIMEOUT.as_secs())));
+        return Ok(Outcome::Failed(format!("no end after {} s", timeout.as_secs())));
     }
     let line = ended.stdout.lines().find_map(|line| line.strip_prefix(MARK));
     let Some(line) = line else {
@@ -104,15 +107,8 @@ fn start(suite: &str, case: &str, target: &Target<'_>, schemas: Option<&PathBuf>
 /// # Errors
 /// There is no such case, or its surroundings could not be made.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let all = match arguments.suite.as_str() {
-        "own" => own::all(),
-        "schema" => schema::all(),
-        other => anyhow::bail!("no suite {other} runs inside"),
-    };
-    let case = all.iter().find(|case| case.name == arguments.case);
-    let case = case.with_context(|| format!("no case {}", arguments.case))?;
     let lab = Lab::new(&arguments.runtime, arguments.view, arguments.schemas.as_deref())?;
-    let outcome = match (case.body)(&lab) {
+    let outcome = match body(&lab, &arguments.suite, &arguments.case) {
         Ok(()) => "passed".to_owned(),
         Err(error) => match error.downcast_ref::<Skip>() {
             Some(skip) => format!("skipped {skip}"),
@@ -122,4 +118,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     use std::io::Write;
     writeln!(std::io::stdout(), "\n{MARK}{outcome}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn body(lab: &Lab, suite: &str, name: &str) -> Result<()> {
+    let all = match suite {
+        "own" => own::all(),
+        "schema" => schema::all(),
+        "diff" => return diff::run(lab, name),
+        other => anyhow::bail!("no suite {other} runs inside"),
+    };
+    let case = all.iter().find(|case| case.name == name);
+    (case.with_context(|| format!("no case {name}"))?.body)(lab)
 }

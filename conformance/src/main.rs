@@ -6,6 +6,7 @@
 
 mod apt;
 mod cli;
+mod diff;
 mod host;
 mod inside;
 mod known;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::host::View;
-use crate::{oci, own, schema};
+use crate::{diff, oci, own, schema};
 
 /// How one case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +46,13 @@ pub(crate) enum Kind {
     Schema,
     /// Our own cases, for what no other suite covers.
     Own,
+    /// Random configs, beside a reference runtime.
+    Diff,
 }
 
 impl Kind {
     /// All suites, in the order in which they run.
-    pub(crate) const ALL: [Kind; 3] = [Kind::Schema, Kind::Own, Kind::Oci];
+    pub(crate) const ALL: [Kind; 4] = [Kind::Schema, Kind::Own, Kind::Diff, Kind::Oci];
 
     /// The name on the command line and in `known.toml`.
     pub(crate) fn name(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Kind {
             Kind::Oci => "oci",
             Kind::Schema => "schema",
             Kind::Own => "own",
+            Kind::Diff => "diff",
         }
     }
 
@@ -66,7 +69,7 @@ impl Kind {
         match self {
             // The programs read cgroups v1; documents do not depend on the view.
             Kind::Oci | Kind::Schema => &[View::V1],
-            Kind::Own => &[View::V1, View::V2],
+            Kind::Own | Kind::Diff => &[View::V1, View::V2],
         }
     }
 
@@ -79,6 +82,7 @@ impl Kind {
             Kind::Oci => oci::cases(cache),
             Kind::Schema => schema::cases(cache),
             Kind::Own => own::cases(),
+            Kind::Diff => diff::cases(),
         }
     }
 }

@@ -70,6 +70,28 @@ impl Lab {
         })
     }
 
+    /// The runtime's path.
+    pub(crate) fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// The same workplace for another runtime, with a state directory of its own.
+    ///
+    /// # Errors
+    /// A directory cannot be made.
+    pub(crate) fn other(&self, runtime: &Path) -> Result<Lab> {
+        let state_root = self.dir.join("other-state");
+        fs::create_dir_all(&state_root)?;
+        Ok(Lab {
+            runtime: runtime.to_owned(),
+            dir: self.dir.clone(),
+            state_root,
+            view: self.view,
+            schemas: self.schemas.clone(),
+            next: self.next.clone(),
+        })
+    }
+
     /// A container id that was not used before in this sandbox.
     pub(crate) fn id(&self) -> String {
         self.next.set(self.next.get() + 1);

@@ -69,7 +69,7 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
     apt::install(&["busybox-static"])?;
     Ok(all()
         .into_iter()
-        .map(|case| inside::case("own", case, None))
+        .map(|case| inside::case("own", case.name, None))
         .collect())
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn cases(cache: &Path) -> Result<Vec<Case>> {
     let schemas = schemas(cache).context("fetch the schemas of runtime-spec")?;
     Ok(all()
         .into_iter()
-        .map(|case| inside::case("schema", case, Some(schemas.clone())))
+        .map(|case| inside::case("schema", case.name, Some(schemas.clone())))
         .collect())
 }
 
