@@ -1,21 +1,20 @@
 //! The parent's side of `create` and `run`: everything up to status `created`.
 
+use crate::attend::connect_console;
 use crate::bundle::{self, Bundle};
 use crate::cgroup;
 use crate::fault::{Call, Fault};
 use crate::hooks;
 use crate::host::{self, HostFacts};
 use crate::idmap;
-use crate::init::{self, StartFifos};
+use crate::init::StartFifos;
 use crate::plan::{self, Plan};
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
 use crate::sync::{FromChild, ToChild};
-use crate::{intel_rdt, net_device, notify, readiness};
+use crate::{intel_rdt, net_device, readiness};
 use nucleus_sys::signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What the command line asks for.
@@ -166,7 +165,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
     plan.notes.splice(0..0, notes);
     check_terminal(plan.terminal, options.console_socket.as_deref(), options.detached)?;
     log_steps(&plan);
-    let console = connect(options.console_socket.as_deref())?;
+    let console = connect_console(options.console_socket.as_deref())?;
     let mask = signal::block_all();
     let directory = Directory::create(&options.root, &options.id)?;
     let record = record(&plan, &spec, options, &path, &host);
@@ -255,7 +254,7 @@ impl Creation<'_> {
         let made = self.cgroups_and_child(handed).and_then(|(spawned, cgroup)| {
             match self.attend(&spawned, &cgroup, &mut terminal) {
                 Ok(()) => Ok((spawned, cgroup)),
-                Err(error) => Err(end(&spawned, &self.plan, error)),
+                Err(error) => Err(spawned.end(&self.plan, error)),
             }
         });
         match made {
@@ -298,10 +297,10 @@ impl Creation<'_> {
     ) -> Result<(), Error> {
         if self.plan.proceed {
             self.before_proceed(spawned)?;
-            send(spawned, ToChild::Proceed)?;
+            spawned.send(ToChild::Proceed)?;
         }
         // While the child works: the file gets its name when the child is ready.
-        let pid = spawned.pid.as_raw_nonzero().get() as u32;
+        let pid = spawned.id();
         let process = Process::now(pid)
             .call_on("read", || format!("/proc/{pid}/stat"))
             .map_err(|fault| Error::Parent {
@@ -310,23 +309,26 @@ impl Creation<'_> {
             })?;
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
         loop {
-            match receive(spawned)? {
+            match spawned.receive(&self.plan)? {
                 FromChild::Mounted => {
                     self.runtime_hooks(pid)?;
-                    send(spawned, ToChild::HooksDone)?;
+                    spawned.send(ToChild::HooksDone)?;
                 }
                 FromChild::Terminal(master) => *terminal = Some(master),
-                FromChild::Listener(listener) => {
-                    send_listener(&self.plan, pid, listener)?;
-                    send(spawned, ToChild::ListenerSent)?;
-                }
+                FromChild::Listener(listener) => spawned.pass_listener(&self.plan, listener)?,
                 FromChild::Ready => break,
-                FromChild::Failed(failure) => return Err(Error::Child(init::describe(&failure, &self.plan))),
-                FromChild::Closed => return Err(Error::Died(how_it_ended(spawned))),
+                FromChild::Failed(_) | FromChild::Closed => {
+                    return Err(Error::Died(spawned.how_it_ended()));
+                }
             }
         }
         self.directory.publish("init")?;
-        self.tell_pid(spawned, pid)
+        let Options {
+            pid_file,
+            pidfd_socket,
+            ..
+        } = self.options;
+        spawned.tell_caller(pid_file.as_deref(), pidfd_socket.as_deref())
     }
 
     fn before_proceed(&mut self, spawned: &Spawned) -> Result<(), Error> {
@@ -362,22 +364,6 @@ impl Creation<'_> {
         }
         Ok(())
     }
-
-    fn tell_pid(&self, spawned: &Spawned, pid: u32) -> Result<(), Error> {
-        if let Some(path) = &self.options.pid_file {
-            write_pid_file(path, pid).map_err(|fault| Error::Parent {
-                step: "write the pid file",
-                fault,
-            })?;
-        }
-        if let Some(path) = &self.options.pidfd_socket {
-            send_pidfd(path, spawned).map_err(|fault| Error::Parent {
-                step: "send the pidfd",
-                fault,
-            })?;
-        }
-        Ok(())
-    }
 }
 
 /// Undoes what a failed creation has made, in reverse.
@@ -396,7 +382,7 @@ fn undo(undo: &mut Undo) {
 /// # Errors
 /// The failed call.
 pub fn leave_waiting(mut created: Created) -> Result<Created, Error> {
-    if let Err(error) = send(&created.spawned, ToChild::Start) {
+    if let Err(error) = created.spawned.send(ToChild::Start) {
         abandon(created);
         return Err(error);
     }
@@ -406,7 +392,7 @@ pub fn leave_waiting(mut created: Created) -> Result<Created, Error> {
 
 /// Ends a container whose start failed, in reverse: process, cgroups, state.
 pub fn abandon(mut created: Created) {
-    kill(&created.spawned);
+    created.spawned.kill();
     if created.undo.armed {
         undo(&mut created.undo);
         let _ = created.directory.remove();
@@ -485,121 +471,4 @@ fn init_file(process: Process, cgroup: &cgroup::Record) -> Vec<u8> {
         cgroup: cgroup.clone(),
     };
     serde_json::to_vec(&file).unwrap_or_default()
-}
-
-/// Connects to a Unix socket of the caller.
-///
-/// # Errors
-/// The failed call with the path.
-pub fn connect(path: Option<&Path>) -> Result<Option<OwnedFd>, Error> {
-    let Some(path) = path else { return Ok(None) };
-    connect_stream(path).map(Some).map_err(|fault| Error::Parent {
-        step: "connect to the console socket",
-        fault,
-    })
-}
-
-fn connect_stream(path: &Path) -> Result<OwnedFd, Fault> {
-    let stream =
-        std::os::unix::net::UnixStream::connect(path).call_on("connect", || path.display().to_string())?;
-    Ok(stream.into())
-}
-
-/// Writes a pid file so that it is there complete or not at all.
-///
-/// # Errors
-/// The failed call with the path.
-pub fn write_pid_file(path: &Path, pid: u32) -> Result<(), Fault> {
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    let hidden = path.with_file_name(hidden);
-    let written = std::fs::write(&hidden, pid.to_string()).and_then(|()| std::fs::rename(&hidden, path));
-    written.call_on("write", || path.display().to_string())
-}
-
-/// Sends the first process's pidfd to `--pidfd-socket`.
-///
-/// # Errors
-/// The failed call.
-pub fn send_pidfd(path: &Path, spawned: &Spawned) -> Result<(), Fault> {
-    let socket = connect_stream(path)?;
-    crate::sync::send_fd(socket.as_fd(), b"pidfd", spawned.pidfd.as_fd()).call("sendmsg")
-}
-
-/// Hands a seccomp listener to the agent that the configuration names.
-///
-/// # Errors
-/// That the agent cannot be reached.
-pub fn send_listener(plan: &Plan, pid: u32, listener: OwnedFd) -> Result<(), Error> {
-    let state = plan.hook_state.json("creating", Some(pid));
-    let sent = match &plan.listener {
-        Some(agent) => notify::send(agent, &state, pid, listener.as_fd()),
-        None => Err(Fault::finding(
-            "a filter with SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath",
-        )),
-    };
-    sent.map_err(|fault| Error::Parent {
-        step: "hand the seccomp listener over",
-        fault,
-    })
-}
-
-fn send(spawned: &Spawned, message: ToChild) -> Result<(), Error> {
-    spawned
-        .channel
-        .send(message)
-        .call("send")
-        .map_err(|fault| Error::Parent {
-            step: "talk to the child",
-            fault,
-        })
-}
-
-fn receive(spawned: &Spawned) -> Result<FromChild, Error> {
-    spawned
-        .channel
-        .receive()
-        .call("recvmsg")
-        .map_err(|fault| Error::Parent {
-            step: "talk to the child",
-            fault,
-        })
-}
-
-/// Ends the child. If it has failed itself, its own report tells more than what the parent has noticed.
-fn end(spawned: &Spawned, plan: &Plan, error: Error) -> Error {
-    kill(spawned);
-    while is_readable(spawned.channel.fd()) {
-        match receive(spawned) {
-            Ok(FromChild::Failed(failure)) => return Error::Child(init::describe(&failure, plan)),
-            Ok(FromChild::Closed) | Err(_) => break,
-            Ok(_) => {}
-        }
-    }
-    error
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-fn kill(spawned: &Spawned) {
-    let _ = pidfd_send_signal(&spawned.pidfd, Signal::KILL);
-    let _ = waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED);
-}
-
-fn how_it_ended(spawned: &Spawned) -> String {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    match waitid(WaitId::PidFd(spawned.pidfd.as_fd()), options) {
-        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("with exit code {code}"),
-            (_, Some(signal)) if signal == libc::SIGKILL => {
-                "killed by SIGKILL: is the memory limit too small for set-up?".to_owned()
-            }
-            (_, Some(signal)) => format!("by signal {signal}"),
-            _ => "for an unknown reason".to_owned(),
-        },
-        _ => "for an unknown reason".to_owned(),
-    }
 }

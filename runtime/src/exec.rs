@@ -1,11 +1,10 @@
 //! `exec`: its own road, from a running container to one more process in it.
 
+use crate::attend::connect_console;
 use crate::cgroup;
 use crate::container::{self, Container};
-use crate::create::{self, connect};
-use crate::fault::{Call, Fault};
+use crate::create;
 use crate::host::{self, HostFacts};
-use crate::init;
 use crate::lifecycle::{Operation, Status};
 use crate::plan::exec::Request;
 use crate::plan::{self, Plan, Preserved};
@@ -16,7 +15,6 @@ use crate::sync::{FromChild, ToChild};
 use nucleus_sys::signal;
 use oci_spec::runtime as oci;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::path::PathBuf;
 
 /// What the command line asks for.
@@ -133,7 +131,7 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
     for note in &plan.notes {
         crate::log::debug(note);
     }
-    let console = connect(options.console_socket.as_deref())?;
+    let console = connect_console(options.console_socket.as_deref())?;
     let mask = signal::block_all();
     let handed = Handed {
         given: vec![pidfd],
@@ -154,8 +152,7 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
 fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error> {
     match attend(options, plan, &spawned) {
         Err(error) => {
-            let _ = pidfd_send_signal(&spawned.pidfd, Signal::KILL);
-            let _ = waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED);
+            spawned.kill();
             Err(error.into())
         }
         Ok(_) if options.detach => Ok(0),
@@ -169,32 +166,16 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
 }
 
 fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<OwnedFd>, create::Error> {
-    let parent = |step| move |fault: Fault| create::Error::Parent { step, fault };
-    let talk = parent("talk to the child");
-    let pid = spawned.pid.as_raw_nonzero().get() as u32;
     let mut terminal = None;
     loop {
-        match spawned.channel.receive().call("recvmsg").map_err(talk)? {
+        match spawned.receive(plan)? {
             FromChild::Terminal(master) => terminal = Some(master),
-            FromChild::Listener(listener) => {
-                create::send_listener(plan, pid, listener)?;
-                spawned
-                    .channel
-                    .send(ToChild::ListenerSent)
-                    .call("send")
-                    .map_err(talk)?;
-            }
+            FromChild::Listener(listener) => spawned.pass_listener(plan, listener)?,
             FromChild::Ready => {
-                if let Some(path) = &options.pid_file {
-                    create::write_pid_file(path, pid).map_err(parent("write the pid file"))?;
-                }
-                if let Some(path) = &options.pidfd_socket {
-                    create::send_pidfd(path, spawned).map_err(parent("send the pidfd"))?;
-                }
-                spawned.channel.send(ToChild::Start).call("send").map_err(talk)?;
+                spawned.tell_caller(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
+                spawned.send(ToChild::Start)?;
             }
-            FromChild::Failed(failure) => return Err(create::Error::Child(init::describe(&failure, plan))),
-            FromChild::Mounted => {}
+            FromChild::Failed(_) | FromChild::Mounted => {}
             // exec has closed the other end.
             FromChild::Closed => return Ok(terminal),
         }

@@ -3,6 +3,7 @@
 //! `cli` → [`bundle`] → [`host`] → [`plan`](mod@plan) (pure) → [`create`](mod@create) (parent) ⇄ [`sync`] ⇄
 //! [`init`] (child) → exec. See each module for its part.
 
+pub mod attend;
 pub mod bundle;
 pub mod cgroup;
 pub mod cli;

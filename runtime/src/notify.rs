@@ -3,14 +3,13 @@
 use crate::fault::{Call, Fault};
 use crate::plan::Listener;
 use rustix::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 
 /// Sends the listener with the state of the process that it watches.
 ///
 /// # Errors
 /// The failed call: the agent is not there.
 pub fn send(agent: &Listener, state: &str, pid: u32, listener: BorrowedFd<'_>) -> Result<(), Fault> {
-    let socket = UnixStream::connect(&agent.path).call_on("connect", || agent.path.display().to_string())?;
+    let socket = crate::attend::connect(&agent.path)?;
     let state: serde_json::Value = serde_json::from_str(state).unwrap_or_default();
     let message = serde_json::json!({
         "ociVersion": state["ociVersion"],

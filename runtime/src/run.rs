@@ -4,7 +4,6 @@ use crate::container::{self, Container};
 use crate::create::{self, Created};
 use crate::fault::Fault;
 use crate::hooks::{self, Hooks};
-use crate::init;
 use crate::lifecycle::Status;
 use crate::readiness::{Manager, Relay};
 use crate::state::{Process, Record};
@@ -39,7 +38,7 @@ pub enum Error {
 /// # Errors
 /// The child's failure; nothing of the container is left then.
 pub fn start(mut created: Created, detach: bool) -> Result<Running, create::Error> {
-    let pid = created.spawned.pid.as_raw_nonzero().get() as u32;
+    let pid = created.spawned.id();
     let listening = match Manager::from_environment() {
         Some(manager) => Relay::listen(&created.directory, manager, detach.then_some(pid)),
         None => Ok(None),
@@ -82,40 +81,13 @@ fn not_listening(fault: Fault) -> create::Error {
 }
 
 fn go(created: &Created) -> Result<(), create::Error> {
-    let parent = |fault| create::Error::Parent {
-        step: "talk to the child",
-        fault,
-    };
-    use crate::fault::Call;
-    created
-        .spawned
-        .channel
-        .send(ToChild::Start)
-        .call("send")
-        .map_err(parent)?;
+    let Created { plan, spawned, .. } = created;
+    spawned.send(ToChild::Start)?;
     loop {
-        match created
-            .spawned
-            .channel
-            .receive()
-            .call("recvmsg")
-            .map_err(parent)?
-        {
+        match spawned.receive(plan)? {
             // Either exec succeeded or the program is already gone: its status tells.
             FromChild::Closed => return Ok(()),
-            FromChild::Failed(failure) => {
-                return Err(create::Error::Child(init::describe(&failure, &created.plan)));
-            }
-            FromChild::Listener(listener) => {
-                let pid = created.spawned.pid.as_raw_nonzero().get() as u32;
-                create::send_listener(&created.plan, pid, listener)?;
-                created
-                    .spawned
-                    .channel
-                    .send(ToChild::ListenerSent)
-                    .call("send")
-                    .map_err(parent)?;
-            }
+            FromChild::Listener(listener) => spawned.pass_listener(plan, listener)?,
             _ => {}
         }
     }

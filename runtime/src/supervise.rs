@@ -93,8 +93,8 @@ fn pass_signals(
     pidfd: BorrowedFd<'_>,
     relay: Option<&Relay>,
 ) -> rustix::io::Result<()> {
-    while let Some(arrived) = signal::read_signal(signals)? {
-        match arrived.signo {
+    while let Some(signo) = signal::read_signal(signals)? {
+        match signo {
             libc::SIGCHLD => {}
             libc::SIGWINCH => {
                 if let Some(relay) = relay {

@@ -271,9 +271,11 @@ fn kill_ends_a_paused_container(lab: &Lab) -> Result<()> {
     let (container, _bundle) = counter(lab)?;
     container.call(&["pause"])?.success()?;
     lab.call(&["kill", &container.id, "KILL"])?.success()?;
-    // A v1 freezer keeps what it froze until it is thawed.
+    // A v1 freezer keeps what it froze until it is thawed, and not every runtime does that by itself. Where
+    // SIGKILL reaches a frozen process, it may end between the look and the call: then there is nothing to
+    // resume.
     if container.status()? == "paused" {
-        container.call(&["resume"])?.success()?;
+        container.call(&["resume"])?;
     }
     container.wait_for("stopped")
 }

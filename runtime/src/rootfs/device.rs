@@ -2,7 +2,7 @@
 
 use super::Rootfs;
 use super::mount::{bind_on, open_source};
-use super::resolve::{self, Kind, open_in_root};
+use super::resolve::{self, Kind};
 use super::setup_fd::SetupFd;
 use crate::fault::{Call, Fault};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -167,11 +167,7 @@ pub fn host_null() -> Result<OwnedFd, Fault> {
     Ok(null)
 }
 
-/// Checks that a descriptor is the null device.
-///
-/// # Errors
-/// The failed call, or the finding that it is something else.
-pub fn check_null(fd: &OwnedFd) -> Result<(), Fault> {
+fn check_null(fd: &OwnedFd) -> Result<(), Fault> {
     let stat = rustix::fs::fstat(fd).call("fstat /dev/null")?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3);
@@ -180,12 +176,4 @@ pub fn check_null(fd: &OwnedFd) -> Result<(), Fault> {
     } else {
         Err(Fault::finding("/dev/null is not the null device"))
     }
-}
-
-/// Opens a path of the container read-only, for example `/etc/passwd`.
-///
-/// # Errors
-/// As `openat2(2)`.
-pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<SetupFd> {
-    open_in_root(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
 }

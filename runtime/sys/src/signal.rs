@@ -60,20 +60,11 @@ pub fn signalfd() -> Result<OwnedFd> {
     }
 }
 
-/// A signal read from a [`signalfd`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrived {
-    /// The signal's number.
-    pub signo: i32,
-    /// Whether the kernel sent it (for example `SIGCHLD` at an exit), not a process.
-    pub from_kernel: bool,
-}
-
-/// Reads one pending signal, or nothing when there is none. `signalfd(2)`.
+/// Reads the number of one pending signal, or nothing when there is none. `signalfd(2)`.
 ///
 /// # Errors
 /// As `read(2)`.
-pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<Arrived>> {
+pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<i32>> {
     // SAFETY: signalfd_siginfo is plain data; the kernel writes at most its size.
     let (read, info) = unsafe {
         let mut info: libc::signalfd_siginfo = std::mem::zeroed();
@@ -83,10 +74,7 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<Arrived>> {
         )
     };
     match check(read as libc::c_long) {
-        Ok(_) => Ok(Some(Arrived {
-            signo: info.ssi_signo as i32,
-            from_kernel: info.ssi_code > 0,
-        })),
+        Ok(_) => Ok(Some(info.ssi_signo as i32)),
         Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(errno) => Err(errno),
     }
