@@ -530,9 +530,10 @@ fn memory_policy(policy: &oci::LinuxMemoryPolicy) -> Result<Step, Error> {
 /// Highest number in a list of processors or nodes.
 const HIGHEST: usize = 1023;
 
-/// The numbers of a list such as `0-3,7`; an empty text is an empty list.
+/// The numbers of a list such as `0-3,7`, in order; an empty text is an empty list.
 pub(super) fn list(text: &str) -> Option<Vec<usize>> {
-    let mut numbers = Vec::new();
+    // Not a list yet: each part may name a thousand numbers, again and again.
+    let mut named = [false; HIGHEST + 1];
     for part in text.split(',').filter(|_| !text.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| text.trim().parse::<usize>().ok();
@@ -540,9 +541,9 @@ pub(super) fn list(text: &str) -> Option<Vec<usize>> {
         if first > last || last > HIGHEST {
             return None;
         }
-        numbers.extend(first..=last);
+        named[first..=last].fill(true);
     }
-    Some(numbers)
+    Some((0..=HIGHEST).filter(|number| named[*number]).collect())
 }
 
 #[cfg(test)]
@@ -553,6 +554,7 @@ mod tests {
     fn lists_of_numbers() {
         assert_eq!(list("0-2,7"), Some(vec![0, 1, 2, 7]));
         assert_eq!(list(""), Some(vec![]));
+        assert_eq!(list("2,0-2,1,2"), Some(vec![0, 1, 2]));
         for bad in ["3-1", "a", "1,,2", "0-999999999", "-1"] {
             assert_eq!(list(bad), None, "{bad}");
         }
