@@ -33,7 +33,9 @@ enum Command {
     },
 }
 
+// A later option wins, so that a script's choice can be changed by its caller.
 #[derive(clap::Args)]
+#[command(args_override_self = true)]
 struct Measure {
     /// What to measure.
     #[arg(value_enum, default_values = ["run"])]
@@ -77,7 +79,7 @@ struct Measure {
     /// Write the results as Markdown.
     #[arg(long)]
     markdown: Option<PathBuf>,
-    /// Write the results as a bar chart.
+    /// Write a bar chart: of the spaced `run`s if there are any, otherwise of all.
     #[arg(long)]
     svg: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 mod chart;
 mod host;
 mod tables;
+mod targets;
 
 use serde::Serialize;
 

@@ -71,7 +71,7 @@ impl Mode {
 
     /// Whether the pace makes a difference to it.
     pub fn has_pace(self) -> bool {
-        matches!(self, Mode::Run | Mode::Lifecycle | Mode::Exec | Mode::Throughput)
+        matches!(self, Mode::Run | Mode::Lifecycle | Mode::Exec)
     }
 
     /// Whether a sample's processor time and peak RSS say something of the runtime: under strace and beside

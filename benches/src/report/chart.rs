@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Report, title};
-use crate::measure::{Row, Table};
+use crate::measure::{Mode, Pace, Row, Table};
 
 const WIDTH: f64 = 720.0;
 const LABELS: f64 = 150.0;
@@ -11,10 +11,15 @@ const VALUES: f64 = 80.0;
 const ROW: f64 = 22.0;
 const HEAD: f64 = 34.0;
 
-/// All tables of the report, one below the other, each to its own scale.
+/// The tables of the spaced `run`s (a real cold start, which is what readers ask for first), or all tables if
+/// there are none such; one below the other, each to its own scale.
 pub fn svg(report: &Report) -> String {
-    let height: f64 = report
-        .tables
+    let cold = |table: &&Table| table.mode == Mode::Run && table.pace == Pace::Spaced;
+    let mut tables: Vec<_> = report.tables.iter().filter(cold).collect();
+    if tables.is_empty() {
+        tables = report.tables.iter().collect();
+    }
+    let height: f64 = tables
         .iter()
         .map(|table| HEAD + ROW * table.rows.len() as f64)
         .sum::<f64>()
@@ -24,7 +29,7 @@ pub fn svg(report: &Report) -> String {
          font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n"
     );
     let mut top = 0.0;
-    for table in &report.tables {
+    for table in tables {
         draw(&mut svg, table, top);
         top += HEAD + ROW * table.rows.len() as f64;
     }
@@ -58,7 +63,7 @@ fn draw(svg: &mut String, table: &Table, top: f64) {
 fn bar(svg: &mut String, row: &Row, top: f64, scale: f64) {
     let colour = match row.runtime.as_str() {
         "limit" => "#9aa5b1",
-        name if name.starts_with("nucleus") => "#1f7a4d",
+        name if name.starts_with(super::targets::OURS) => "#1f7a4d",
         _ => "#4a78b5",
     };
     let (middle, end) = (top + ROW / 2.0 - 2.0, LABELS + row.value.median * scale);
@@ -111,5 +116,16 @@ mod tests {
         assert_eq!(widths.len(), 2);
         assert!((widths[1] / widths[0] - 4.0).abs() < 0.01, "{widths:?}");
         assert!(svg.contains("a&lt;b"));
+    }
+
+    #[test]
+    fn cold_starts_are_drawn_alone() {
+        let mut report = samples::report();
+        let mut other = report.tables[0].clone();
+        other.mode = Mode::Exec;
+        report.tables.push(other);
+        assert!(!svg(&report).contains("exec"));
+        report.tables.remove(0);
+        assert!(svg(&report).contains("exec"));
     }
 }

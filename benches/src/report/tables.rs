@@ -101,12 +101,15 @@ pub fn text(table: &Table) -> String {
 pub fn markdown(report: &Report) -> String {
     let host = &report.host;
     let mut text = format!(
-        "{}, {} processors, kernel {}, load {} before. Seccomp filter of `limit`: {} instructions. Made by:\n\n```\n{}\n```\n\n",
+        "# Results\n\nHow to read this: [README.md](README.md); what each step costs: [steps.md](steps.md).\n\n\
+         {}, {} processors, kernel {}, load {} before. Seccomp filter of `limit`: {} instructions. Made by:\n\n```\n{}\n```\n\n",
         host.processor, host.processors, host.kernel, host.load, report.filter_length, report.command
     );
     for runtime in &report.runtimes {
         let _ = writeln!(text, "- {}: {}", runtime.name, runtime.version);
     }
+    text.push_str(&super::targets::markdown(report));
+    text.push_str("\n## Figures\n");
     for table in &report.tables {
         let heading = heading(table);
         let _ = writeln!(text, "\n### {}\n", title(table));
