@@ -102,9 +102,7 @@ impl Spawned {
         match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => format!("with exit code {code}"),
-                (_, Some(signal)) if signal == libc::SIGKILL => {
-                    "killed by SIGKILL: is the memory limit too small for set-up?".to_owned()
-                }
+                (_, Some(libc::SIGKILL)) => "killed by SIGKILL".to_owned(),
                 (_, Some(signal)) => format!("by signal {signal}"),
                 _ => "for an unknown reason".to_owned(),
             },

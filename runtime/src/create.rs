@@ -318,7 +318,11 @@ impl Creation<'_> {
                 FromChild::Listener(listener) => spawned.pass_listener(&self.plan, listener)?,
                 FromChild::Ready => break,
                 FromChild::Failed(_) | FromChild::Closed => {
-                    return Err(Error::Died(spawned.how_it_ended()));
+                    let how = spawned.how_it_ended();
+                    return Err(Error::Died(match cgroup.oom_kills() {
+                        0 => how,
+                        _ => format!("{how} for want of memory: is the memory limit too small for set-up?"),
+                    }));
                 }
             }
         }

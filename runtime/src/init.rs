@@ -58,7 +58,11 @@ pub fn run(child: Child<'_>) -> ! {
     // Rust's start-up ignores SIGPIPE; the program must not inherit that.
     signal::set_default(libc::SIGPIPE);
     let plan = child.plan;
-    let program = plan.program.clone();
+    let mut program = plan.program.clone();
+    if program.listens {
+        let variable = format!("LISTEN_PID={}", std::process::id());
+        program.env.push(CString::new(variable).unwrap_or_default());
+    }
     let mut init = Init {
         child,
         rootfs: None,

@@ -58,6 +58,20 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The directory of states is not the caller's to use.
+    #[error(
+        "{call} {}, where states are kept (give --root DIR, or without root's privileges set XDG_RUNTIME_DIR)",
+        .path.display()
+    )]
+    Root {
+        /// The call.
+        call: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Its errno.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file that does not hold what it should.
     #[error("{} is damaged", .path.display())]
     Damaged {
@@ -243,7 +257,7 @@ impl Directory {
                 id: id.to_owned(),
                 directory: path,
             }),
-            Err(errno) => Err(file_error("open", &path, errno)),
+            Err(errno) => Err(root_error("open", &path, errno)),
         }
     }
 
@@ -519,17 +533,34 @@ fn make_root(root: &Path) -> Result<(), Error> {
         .recursive(true)
         .mode(0o700)
         .create(root);
-    made.map_err(|source| Error::File {
-        call: "mkdir",
-        path: root.to_owned(),
-        source,
-    })
+    made.map_err(
+        |source| match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(errno) => root_error("mkdir", root, errno),
+            None => Error::File {
+                call: "mkdir",
+                path: root.to_owned(),
+                source,
+            },
+        },
+    )
+}
+
+/// Below the directory of states, which the caller has named or left to its default.
+fn root_error(call: &'static str, path: &Path, errno: Errno) -> Error {
+    match errno {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::Root {
+            call,
+            path: path.to_owned(),
+            source: errno.into(),
+        },
+        errno => file_error(call, path, errno),
+    }
 }
 
 fn mkdir_error(errno: Errno, id: &str, path: &Path) -> Error {
     match errno {
         Errno::EXIST => Error::Exists(id.to_owned()),
-        errno => file_error("mkdir", path, errno),
+        errno => root_error("mkdir", path, errno),
     }
 }
 

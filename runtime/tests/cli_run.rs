@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::json;
+use std::path::Path;
 use support::Host;
 
 #[test]
@@ -56,4 +57,37 @@ fn the_states_follow_each_other() {
     assert_eq!(host.state(&id)["pid"], 0);
     host.ok(&["delete", &id]);
     assert_eq!(host.leftovers(&id), Vec::<String>::new());
+}
+
+#[test]
+fn a_memory_limit_that_is_too_small_for_set_up_is_named() {
+    let Some(host) = Host::new() else { return };
+    if !Path::new("/sys/fs/cgroup/memory").exists() {
+        let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        if !controllers.split_whitespace().any(|name| name == "memory") {
+            return support::lacking("the memory controller");
+        }
+    }
+    let bundle = host.bundle(|config| config["linux"]["resources"]["memory"] = json!({"limit": 4096}));
+    let id = host.id();
+    let run = host.run(&["run", "--bundle", bundle.path(), &id]);
+    assert_eq!(run.code, 1, "{run}");
+    assert!(run.stderr.contains("is the memory limit too small"), "{run}");
+    assert_eq!(host.leftovers(&id), [""; 0]);
+}
+
+#[test]
+fn another_kill_during_set_up_is_not_blamed_on_memory() {
+    let Some(host) = Host::new() else { return };
+    let script = r#"kill -KILL $(sed 's/.*"pid":\([0-9]*\).*/\1/')"#;
+    let kill = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    let bundle = host.bundle(|config| config["hooks"] = json!({"createRuntime": kill}));
+    let id = host.id();
+    let run = host.run(&["run", "--bundle", bundle.path(), &id]);
+    assert_eq!(run.code, 1, "{run}");
+    assert!(
+        run.stderr.contains("died during set-up, killed by SIGKILL\n"),
+        "{run}"
+    );
+    assert_eq!(host.leftovers(&id), [""; 0]);
 }

@@ -21,6 +21,9 @@ use std::sync::Once;
 /// Every property of the specification, in a form that is accepted.
 const EVERY_FIELD: &str = include_str!("data/every_field.json");
 
+/// About how long a document gets by repetition, in bytes.
+const LONGEST: usize = 1 << 20;
+
 /// The tests' memory in bytes, of which valid input needs a small part.
 const MEMORY: u64 = 512 << 20;
 
@@ -175,11 +178,15 @@ fn mutate(document: &mut Value, mutation: &Mutation) {
             let value = at(document, from).clone();
             *at(document, to) = value;
         }
-        Mutation::Repeat(index, count) => match at(document, index) {
-            Value::Array(list) if list.len() < 100 => *list = vec![list.clone(); *count].concat(),
-            Value::String(text) if text.len() < 100 => *text = text.repeat(*count),
-            _ => {}
-        },
+        Mutation::Repeat(index, count) => {
+            let repeated = at(document, index);
+            let count = *count.min(&(LONGEST / repeated.to_string().len()));
+            match repeated {
+                Value::Array(list) => *list = vec![list.clone(); count].concat(),
+                Value::String(text) => *text = text.repeat(count),
+                _ => {}
+            }
+        }
         Mutation::Add(index, name, value) => {
             if let Value::Object(map) = at(document, index) {
                 map.insert(name.clone(), value.clone());

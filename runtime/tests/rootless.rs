@@ -436,3 +436,20 @@ fn ids_that_are_not_granted_are_refused() {
     assert!(run.stderr.contains("/etc/subuid"), "{run}");
     assert_eq!(rootless.host.leftovers(&id), [""; 0]);
 }
+
+#[test]
+fn a_user_without_a_place_for_states_hears_what_to_do() {
+    let Some(rootless) = Rootless::new() else { return };
+    let bundle = rootless.bundle(|_| {});
+    let without = ["env", "-u", "XDG_RUNTIME_DIR"];
+    let run = rootless.as_user(&without, &["run", "--bundle", bundle.path(), "one"]);
+    assert_eq!(run.code, 1, "{run}");
+    for word in [
+        "/run/nucleus-runtime",
+        "--root",
+        "XDG_RUNTIME_DIR",
+        "Permission denied",
+    ] {
+        assert!(run.stderr.contains(word), "{word}: {run}");
+    }
+}

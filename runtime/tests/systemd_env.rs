@@ -304,6 +304,29 @@ fn listening_sockets_are_passed_on_with_their_names() {
 }
 
 #[test]
+fn listening_sockets_are_for_the_id_that_the_program_has() {
+    let Some(host) = Host::new() else { return };
+    let variables = "export LISTEN_PID=$$ LISTEN_FDS=2";
+    let show = ["sh", "-c", "echo $LISTEN_FDS $LISTEN_PID $$"];
+    let is_own = |run: &support::Finished| {
+        let words: Vec<&str> = run.stdout.split_whitespace().collect();
+        assert_eq!(words.len(), 3, "{run}");
+        assert_eq!((words[0], words[1]), ("2", words[2]), "{run}");
+        assert_ne!(words[1], "1", "{run}");
+    };
+    let id = host.running(|_| {});
+    let exec = with_descriptors(&host, variables, &[&["exec", &id][..], &show].concat());
+    is_own(&exec);
+    let bundle = host.bundle(|config| {
+        config["process"]["args"] = json!(show);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    let run = with_descriptors(&host, variables, &["run", "--bundle", bundle.path(), &host.id()]);
+    is_own(&run);
+}
+
+#[test]
 fn listening_sockets_of_another_process_are_not_ours() {
     let Some(host) = Host::new() else { return };
     let bundle = host.bundle(|config| {

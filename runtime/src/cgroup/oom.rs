@@ -38,6 +38,35 @@ impl Record {
     }
 }
 
+impl Record {
+    /// How many processes of the container the kernel has ended for want of memory. Where that is not counted
+    /// it is 0.
+    pub fn oom_kills(&self) -> u64 {
+        let places = || self.places.iter().filter(|_| !self.intended);
+        let with_memory = places().find(|place| place.has("memory"));
+        let Some(place) = with_memory.or_else(|| places().find(|place| place.is_unified())) else {
+            return 0;
+        };
+        let file = match place.is_unified() {
+            true => "memory.events",
+            // The count is there since Linux 4.13.
+            false => "memory.oom_control",
+        };
+        open_directory(&place.path)
+            .and_then(|at| read_at(at.as_fd(), file, &place.path))
+            .ok()
+            .and_then(|text| count(&text))
+            .unwrap_or(0)
+    }
+}
+
+/// The number after `oom_kill`.
+fn count(text: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.parse().ok())
+}
+
 fn watch_v1(place: &Place) -> Result<OomWatch, Error> {
     let at = open_directory(&place.path)?;
     let path = format!("{}/memory.oom_control", place.path);
@@ -110,11 +139,7 @@ impl OomWatch {
             result => result.map_err(Error::io("read", &self.path))?,
         };
         let text = String::from_utf8_lossy(&text[..length]);
-        let count = text
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))
-            .and_then(|count| count.parse().ok());
-        count.ok_or_else(|| Error::Content {
+        count(&text).ok_or_else(|| Error::Content {
             path: self.path.clone(),
             content: text.into_owned(),
         })

@@ -188,6 +188,8 @@ pub struct Program {
     pub uid: u32,
     /// How many descriptors it inherits beside the standard streams.
     pub preserved: u32,
+    /// Whether sockets are among them: then `LISTEN_PID` is its id, which only itself knows.
+    pub listens: bool,
 }
 
 impl Program {

@@ -195,14 +195,13 @@ pub(super) fn program(
     }
     if preserved.listen > 0 {
         env.push(c_string(format!("LISTEN_FDS={}", preserved.listen))?);
-        // The program is process 1 of its pid namespace; one that is not checks in vain, as under runc.
-        env.push(c"LISTEN_PID=1".into());
     }
     Ok(Program {
         args: CStrings::new(args),
         env: CStrings::new(env),
         uid: process.user().uid(),
         preserved: preserved.plain + preserved.listen,
+        listens: preserved.listen > 0,
     })
 }
 

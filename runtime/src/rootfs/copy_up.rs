@@ -15,11 +15,11 @@ type Links = HashMap<(u64, u64), CString>;
 
 /// Copies the contents of a directory into the root of a detached mount, with owners, modes, times,
 /// extended attributes and hard links. Symbolic links are copied, never followed, and mounts below the
-/// directory are left out.
+/// directory are left out. The root gets the directory's owner, except what `kept` names.
 ///
 /// # Errors
 /// The failed call with the name.
-pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Fault> {
+pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, kept: Kept) -> Result<(), Fault> {
     let from = openat(
         from,
         c".",
@@ -44,7 +44,21 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Fault> {
     copier.directory(from.as_fd(), root.as_fd(), b"")?;
     // Its mode is the mount's own, from an option or from the covered directory.
     let (uid, gid) = owner(&rustix::fs::fstat(&from).call("stat")?);
-    fchown(&root, Some(uid), Some(gid)).call("chown")
+    fchown(
+        &root,
+        Some(uid).filter(|_| !kept.user),
+        Some(gid).filter(|_| !kept.group),
+    )
+    .call("chown")
+}
+
+/// What the tmpfs's own options have set, and the covered directory does not change.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// `uid=`
+    pub user: bool,
+    /// `gid=`
+    pub group: bool,
 }
 
 struct Copier {

@@ -169,7 +169,12 @@ impl Rootfs {
         };
         let tree = new_file_system(fstype, parameters, attributes.set)?;
         if copy_up {
-            copy_up::copy(target.as_fd(), tree.as_fd())?;
+            let names = |key: &CStr| parameters.iter().any(|parameter| *parameter.key == *key);
+            let kept = copy_up::Kept {
+                user: names(c"uid"),
+                group: names(c"gid"),
+            };
+            copy_up::copy(target.as_fd(), tree.as_fd(), kept)?;
             set_attributes(tree.as_fd(), mount.attributes, false)?;
         }
         set_attributes(tree.as_fd(), mount.recursive, true)?;
