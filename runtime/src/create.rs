@@ -48,6 +48,8 @@ pub struct Options {
     pub rootless: Option<bool>,
     /// Whether the command returns before the container ends: then nobody would hold its terminal.
     pub detached: bool,
+    /// `--block-fd` is given.
+    pub traced: bool,
 }
 
 /// Why a container could not be created.
@@ -74,6 +76,16 @@ pub enum Error {
     /// `--preserve-fds` or `LISTEN_FDS` names a descriptor that is not open.
     #[error("descriptor {0} is to be preserved, but it is not open")]
     Preserved(u64),
+    /// A descriptor of `--info-fd` or `--block-fd` that cannot be one.
+    #[error("{option}: descriptor {fd} {reason}")]
+    Descriptor {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        fd: i32,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A step of the parent.
     #[error("{step}: {fault}")]
     Parent {
@@ -160,6 +172,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         environment: &options.environment,
         notify: notify.as_deref(),
         cgroups: options.cgroups,
+        traced: options.traced,
     };
     let mut plan = plan::plan(&request, &host)?;
     plan.notes.splice(0..0, notes);

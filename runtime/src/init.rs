@@ -12,6 +12,7 @@ use nucleus_sys::signal::SignalMask;
 use nucleus_sys::{clone, exec, keyring, process, signal};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior as set_dumpable};
 use std::ffi::CString;
 
 /// What the child gets from the parent, all opened before the fork.
@@ -87,10 +88,8 @@ impl Init<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Fault> {
         match step {
             Step::OomScoreAdj(value) => credentials::set_oom_score_adj(*value),
-            Step::NotDumpable => {
-                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-                    .call("prctl PR_SET_DUMPABLE")
-            }
+            Step::NotDumpable => set_dumpable(DumpableBehavior::NotDumpable).call("prctl PR_SET_DUMPABLE"),
+            Step::Dumpable => set_dumpable(DumpableBehavior::Dumpable).call("prctl PR_SET_DUMPABLE"),
             Step::FollowRuntime(follow) => {
                 let signal = follow.then_some(rustix::process::Signal::KILL);
                 rustix::process::set_parent_process_death_signal(signal).call("prctl PR_SET_PDEATHSIG")

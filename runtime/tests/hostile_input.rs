@@ -257,6 +257,7 @@ fn plan_on(spec: &oci::Spec, host: &HostFacts, driver: cgroup::Driver) -> Result
         environment: &[],
         notify: Some(Path::new("/run/notify")),
         cgroups: Some(driver),
+        traced: false,
     };
     plan::plan(&request, host)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Bundle, Finished, Host, PROGRAM, eventually, finish};
+use support::{Bundle, Finished, Host, PROGRAM, eventually, finish, probe};
 
 const USER: u32 = 12_345;
 const GRANTED: u32 = 400_000;
@@ -329,7 +329,7 @@ fn the_runtime_runs_inside_a_user_namespace_as_its_root() {
 }
 
 /// Runs as the user in a private mount namespace where `/etc` grants it further ids.
-fn with_granted_ids(rootless: &Rootless, args: &[&str]) -> Finished {
+fn with_granted_ids(rootless: &Rootless, before: &[&str], args: &[&str]) -> Finished {
     let directory = rootless.host.directory();
     let passwd = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
     let grant = format!("granted:{GRANTED}:1000\n");
@@ -350,6 +350,7 @@ fn with_granted_ids(rootless: &Rootless, args: &[&str]) -> Finished {
     command.args(["--mount", "--propagation", "private", "sh", "-ec", script]);
     command
         .arg(directory)
+        .args(before)
         .arg(&rootless.program)
         .args(args)
         .stdin(Stdio::null());
@@ -394,7 +395,7 @@ fn granted_ids_are_mapped_by_newuidmap() {
     });
     fs::set_permissions(bundle.rootfs("tmp"), fs::Permissions::from_mode(0o777)).expect("chmod");
     let id = rootless.host.id();
-    let run = with_granted_ids(&rootless, &["run", "--bundle", bundle.path(), &id]);
+    let run = with_granted_ids(&rootless, &[], &["run", "--bundle", bundle.path(), &id]);
     assert_eq!(run.stdout, "50\n60 70 80\nallow\n0\n", "{run}");
     let made = fs::metadata(bundle.rootfs("tmp/made")).expect("the file");
     assert_eq!((made.uid(), made.gid()), (GRANTED + 49, GRANTED + 59));
@@ -412,7 +413,11 @@ fn a_container_with_granted_ids_is_entered_and_ended() {
         config["process"]["args"] = json!(["sleep", "1000"]);
     });
     let id = rootless.host.id();
-    let run = with_granted_ids(&rootless, &["run", "--detach", "--bundle", bundle.path(), &id]);
+    let run = with_granted_ids(
+        &rootless,
+        &[],
+        &["run", "--detach", "--bundle", bundle.path(), &id],
+    );
     assert_eq!(run.code, 0, "{run}");
     let exec = rootless.ok(&["exec", "--user", "90:91", "--additional-gids", "92", &id, "id"]);
     assert_eq!(exec, "uid=90 gid=91 groups=92\n");
@@ -430,7 +435,7 @@ fn ids_that_are_not_granted_are_refused() {
     }
     let bundle = rootless.bundle(|config| map_granted_ids(config, 1001));
     let id = rootless.host.id();
-    let run = with_granted_ids(&rootless, &["run", "--bundle", bundle.path(), &id]);
+    let run = with_granted_ids(&rootless, &[], &["run", "--bundle", bundle.path(), &id]);
     assert_eq!(run.code, 1, "{run}");
     assert!(run.stderr.contains("write the id maps: newuidmap"), "{run}");
     assert!(run.stderr.contains("/etc/subuid"), "{run}");
@@ -451,5 +456,54 @@ fn a_user_without_a_place_for_states_hears_what_to_do() {
         "Permission denied",
     ] {
         assert!(run.stderr.contains(word), "{word}: {run}");
+    }
+}
+
+/// `run --block-fd`: a front-end of the user looks at the process at its exec, with the host's eyes.
+#[test]
+fn a_user_traces_the_waiting_process_of_its_own_container() {
+    let Some(rootless) = Rootless::new() else { return };
+    let Some(launcher) = probe::build("launcher") else {
+        return;
+    };
+    let looker = rootless.host.directory().join("launcher");
+    fs::copy(launcher, &looker).expect("copy the launcher");
+    let before = [looker.to_str().expect("UTF-8")];
+    for (granted, inside, outside) in [(false, 0, USER), (false, 1000, USER), (true, 50, GRANTED + 49)] {
+        if granted && !has_map_helpers() {
+            continue;
+        }
+        let bundle = rootless.bundle(|config| {
+            if granted {
+                map_granted_ids(config, 1000);
+            } else {
+                for ids in ["uidMappings", "gidMappings"] {
+                    config["linux"][ids][0]["containerID"] = json!(inside);
+                }
+            }
+            config["process"]["user"] = json!({"uid": inside, "gid": inside});
+            config["process"]["capabilities"] = json!({});
+            shell(config, "echo ran; exit 7");
+        });
+        let id = rootless.host.id();
+        let mut args: Vec<&str> = "run --info-fd 3 --block-fd 4 --bundle".split(' ').collect();
+        args.extend([bundle.path(), &id]);
+        let run = if granted {
+            with_granted_ids(&rootless, &before, &args)
+        } else {
+            rootless.as_user(&before, &args)
+        };
+        assert_eq!(run.code, 7, "{run}");
+        let uids = format!("Uid:{}", format!("\t{outside}").repeat(4));
+        for line in [
+            &uids,
+            "Name:\tsh",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "ran",
+        ] {
+            assert!(run.stdout.lines().any(|found| found == line), "{line}: {run}");
+        }
+        assert_eq!(rootless.host.leftovers(&id), [""; 0]);
     }
 }

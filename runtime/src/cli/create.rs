@@ -58,6 +58,7 @@ impl Common {
             cgroups: global.cgroups(),
             rootless: global.rootless(),
             detached,
+            traced: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::create::Common;
 use super::{Global, Outcome, Run as Command};
 use crate::create::{self, Created};
+use crate::handshake::Handshake;
 use crate::hooks;
 use crate::run as road;
 use clap::Args;
@@ -18,6 +19,12 @@ pub struct Run {
     /// Keep the container's state after it has ended
     #[arg(long)]
     keep: bool,
+    /// Write {"pid":N} and a newline to descriptor FD when the container is created, then close it
+    #[arg(long, value_name = "FD")]
+    info_fd: Option<i32>,
+    /// Start the program only after a byte was read from descriptor FD; its end without one gives up
+    #[arg(long, value_name = "FD")]
+    block_fd: Option<i32>,
 }
 
 impl Command for Run {
@@ -28,13 +35,25 @@ It returns the program's exit code, or 128 and the number of the signal that end
 
 Examples:
   nucleus-runtime run --bundle box one
-  nucleus-runtime run --detach --pid-file pid --bundle box two";
+  nucleus-runtime run --detach --pid-file pid --bundle box two
+
+With --info-fd and --block-fd a caller looks at the container after all of its set-up and before its first
+instruction; process N is not yet the program, and becomes it after the byte:
+  nucleus-runtime run --info-fd 3 --block-fd 4 --bundle box three 3>info 4<go";
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
-        let created: Created = create::create(&self.common.options(global, self.detach), false)?;
+        let mut options = self.common.options(global, self.detach);
+        options.traced = self.block_fd.is_some();
+        // Before the container is made: the numbers are the caller's, and must not become ours.
+        let handshake = Handshake::take(self.info_fd, self.block_fd, options.preserved)?;
+        let created: Created = create::create(&options, false)?;
         for note in &created.notes {
             crate::log::warning(note);
+        }
+        if let Err(error) = handshake.wait(&created) {
+            create::abandon(created);
+            return Err(error.into());
         }
         let poststart = created.plan.hooks.poststart.clone();
         let running = road::start(created, self.detach)?;

@@ -190,6 +190,7 @@ fn end(
             identity,
             capabilities: process::capabilities(capabilities, available, notes)?,
             seccomp: filter.map(|filter| Step::Seccomp(Box::new(filter))),
+            tracing: None,
             start_hooks: None,
         },
     );

@@ -114,6 +114,8 @@ pub struct Request<'a> {
     pub notify: Option<&'a Path>,
     /// Who creates cgroups, or nobody (`--cgroup-manager disabled`).
     pub cgroups: Option<cgroup::Driver>,
+    /// The caller looks at the first process before it starts the program (`--block-fd`).
+    pub traced: bool,
 }
 
 /// Descriptors that the program inherits beside the standard streams.

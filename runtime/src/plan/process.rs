@@ -63,6 +63,7 @@ pub(super) fn add(
         identity,
         capabilities,
         seccomp: filter.map(|filter| Step::Seccomp(Box::new(filter))),
+        tracing: tracing(builder),
         start_hooks,
     };
     add_end(&mut builder.steps, end);
@@ -76,7 +77,19 @@ pub(super) struct End {
     pub(super) identity: Identity,
     pub(super) capabilities: Capabilities,
     pub(super) seccomp: Option<Step>,
+    pub(super) tracing: Option<Step>,
     pub(super) start_hooks: Option<Step>,
+}
+
+/// A caller that looks at the waiting process seizes it (`ptrace(2)`). Root can do that with any process; an
+/// unprivileged caller has the privilege over its own user namespace, but the kernel asks for it in the one
+/// where this program was executed, unless the process is dumpable. Here that lets in nobody else: the pid
+/// namespace has no other process yet, and one outside of it is either the caller's own, which could have
+/// traced the runtime itself, or lacks the privilege over the user namespace.
+fn tracing(builder: &Builder<'_>) -> Option<Step> {
+    use oci::LinuxNamespaceType as Type;
+    let alone = builder.has_new_namespace(Type::User) && builder.has_new_namespace(Type::Pid);
+    (builder.request.traced && alone).then_some(Step::Dumpable)
 }
 
 /// The order near exec. Without `no_new_privs` only `CAP_SYS_ADMIN` may load a filter, so the filter comes
@@ -88,6 +101,7 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
         identity,
         capabilities,
         seccomp,
+        tracing,
         start_hooks,
     } = end;
     steps.push(Step::CloseDescriptors);
@@ -110,6 +124,7 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     });
     steps.push(Step::FindProgram);
     steps.extend(created);
+    steps.extend(tracing);
     steps.extend([Step::FollowRuntime(false), Step::Ready, Step::AwaitStart]);
     steps.extend(start_hooks);
     steps.extend(last);
@@ -601,6 +616,7 @@ mod tests {
                 identity: Identity::default(),
                 capabilities: Capabilities::default(),
                 seccomp: Some(Step::ReadonlyRoot),
+                tracing: None,
                 start_hooks: None,
             };
             add_end(&mut steps, end);

@@ -40,6 +40,9 @@ pub enum Step {
     OomScoreAdj(i32),
     /// Keep other processes from tracing this one or opening its descriptors.
     NotDumpable,
+    /// Let the owner of the new user namespace trace this process while it waits (`run --block-fd`), which a
+    /// change to a user id that is not the caller's has forbidden.
+    Dumpable,
     /// Die when the runtime dies: nobody would finish the set-up or record it. Forgotten by the kernel at a
     /// change of user, so it is asked for again then; ends when the container is about to be recorded.
     FollowRuntime(bool),
@@ -207,6 +210,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotDumpable => f.write_str("forbid tracing"),
+            Self::Dumpable => f.write_str("let the caller trace"),
             Self::FollowRuntime(true) => f.write_str("die with the runtime"),
             Self::FollowRuntime(false) => f.write_str("outlive the runtime"),
             Self::CurrentRoot => f.write_str("open the root directory"),

@@ -1,8 +1,8 @@
 //! Attributes of the calling process that `rustix` does not cover.
 
 use crate::check;
-use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
-use rustix::io::Result;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::io::{Errno, Result};
 use std::ffi::CStr;
 
 /// Closes every descriptor from `first` to `last`. `close_range(2)`, Linux 5.9.
@@ -132,4 +132,23 @@ pub fn set_interface_up(socket: BorrowedFd<'_>, name: &CStr) -> Result<()> {
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD only reads a flag; a number that is not open gives EBADF.
     check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into()).is_ok()
+}
+
+/// Takes over a descriptor that whoever started this process left open for it; it is close-on-exec from now on.
+/// `fcntl(2)`, `F_SETFD`.
+///
+/// # Errors
+/// `EBADF` for a number that is not open, for the standard streams, and for a descriptor that is close-on-exec
+/// already: every one that this process made itself is, and so is one that was taken over before.
+pub fn inherit(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_GETFD only reads a flag; a number that is not open gives EBADF.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
+    if fd <= libc::STDERR_FILENO || flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: sets a flag; no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    // SAFETY: the descriptor is open and was not close-on-exec, so this process has not made it (all of ours
+    // are, from their first moment) and nothing here owns it; the flag, now set, lets nobody take it again.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,0 +1,107 @@
+//! `--info-fd` and `--block-fd` of `run`: a caller looks at the container after its set-up and before the first
+//! instruction of its program.
+
+use crate::create::{Created, Error};
+use crate::fault::{Call, Fault};
+use crate::plan::Preserved;
+use nucleus_sys::process;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{OwnedFd, RawFd};
+use rustix::io::Errno;
+
+/// The caller's descriptors. They are close-on-exec: neither a hook nor the container gets them.
+#[derive(Debug, Default)]
+pub struct Handshake {
+    info: Option<OwnedFd>,
+    block: Option<OwnedFd>,
+}
+
+impl Handshake {
+    /// Takes over the descriptors of these numbers.
+    ///
+    /// # Errors
+    /// That one is not open, is a standard stream, or is to be the program's as well.
+    pub fn take(info: Option<RawFd>, block: Option<RawFd>, preserved: Preserved) -> Result<Self, Error> {
+        let take = |number: Option<RawFd>, option| number.map(|fd| take(fd, option, preserved)).transpose();
+        Ok(Self {
+            info: take(info, "--info-fd")?,
+            block: take(block, "--block-fd")?,
+        })
+    }
+
+    /// Tells the caller that the container is `created`, and waits for its byte.
+    ///
+    /// Signals stay blocked meanwhile, as during set-up: they reach the program once it runs. A caller that dies
+    /// ends the wait, because its end of the descriptor is closed then.
+    ///
+    /// # Errors
+    /// That the caller cannot be told, that it has given up, or that the container has died meanwhile.
+    pub fn wait(self, created: &Created) -> Result<(), Error> {
+        let Self { info, block } = self;
+        if block.is_some() {
+            // What tells `created` from `running`; nobody waits at it, and the lock keeps `start` away.
+            created.directory.write("start", b"")?;
+        }
+        if let Some(info) = info {
+            let line = format!("{{\"pid\":{}}}\n", created.spawned.id());
+            write_all(&info, line.as_bytes())
+                .call("write")
+                .map_err(failed("tell the caller through --info-fd"))?;
+        }
+        let Some(block) = block else { return Ok(()) };
+        let mut polled = [
+            PollFd::new(&block, PollFlags::IN),
+            PollFd::new(&created.spawned.pidfd, PollFlags::IN),
+        ];
+        let step = "wait for the caller's byte on --block-fd";
+        match retry(|| poll(&mut polled, None)).call("poll") {
+            Ok(_) if !polled[1].revents().is_empty() => {
+                return Err(Error::Died(created.spawned.how_it_ended()));
+            }
+            polled => polled.map_err(failed(step))?,
+        };
+        let mut byte = [0u8];
+        match retry(|| rustix::io::read(&block, &mut byte)).call("read") {
+            Ok(0) => Err(failed(step)(Fault::finding(
+                "it was closed without one: the container was not started",
+            ))),
+            read => read.map(drop).map_err(failed(step)),
+        }?;
+        rustix::fs::unlinkat(created.directory.fd(), "start", rustix::fs::AtFlags::empty())
+            .call("unlink start")
+            .map_err(failed(step))
+    }
+}
+
+fn take(fd: RawFd, option: &'static str, preserved: Preserved) -> Result<OwnedFd, Error> {
+    let last = 2 + u64::from(preserved.plain) + u64::from(preserved.listen);
+    let refused = |reason| Error::Descriptor { option, fd, reason };
+    if fd <= 2 {
+        return Err(refused("is a standard stream, which the program gets"));
+    }
+    if u64::try_from(fd).is_ok_and(|fd| fd <= last) {
+        return Err(refused("is to be preserved for the program as well"));
+    }
+    process::inherit(fd).map_err(|_| refused("is not open, or was given twice"))
+}
+
+fn failed(step: &'static str) -> impl Fn(Fault) -> Error {
+    move |fault| Error::Parent { step, fault }
+}
+
+fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let written = retry(|| rustix::io::write(fd, bytes))?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
