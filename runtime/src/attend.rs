@@ -12,6 +12,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a process that has closed the channel may take to end.
+const DYING: Duration = Duration::from_secs(10);
 
 impl Spawned {
     /// The child's id in the runtime's pid namespace, as a plain number.
@@ -98,6 +102,13 @@ impl Spawned {
 
     /// How a child that closed the channel too early has ended.
     pub fn how_it_ended(&self) -> String {
+        let timeout = Timespec {
+            tv_sec: DYING.as_secs() as i64,
+            tv_nsec: 0,
+        };
+        if poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&timeout)) == Ok(0) {
+            return "or does not answer any more".to_owned();
+        }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {

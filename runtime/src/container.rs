@@ -151,7 +151,7 @@ impl Container {
     fn look(directory: Directory, loaded: Loaded) -> Result<Self, Error> {
         let Loaded { record, init } = loaded;
         let process = init.as_ref().map(|init| init.process);
-        let mut status = directory.status(process.as_ref());
+        let mut status = directory.status(process.as_ref())?;
         if matches!(status, Status::Running | Status::Created)
             && let Some(record) = &record
             && record.cgroup.is_frozen()?
@@ -247,9 +247,13 @@ impl Container {
             tv_sec: Duration::from_secs(10).as_secs() as i64,
             tv_nsec: 0,
         };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => Err(Error::Immortal(self.id().to_owned())),
-            _ => Ok(()),
+        loop {
+            return match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) => Err(Error::Immortal(self.id().to_owned())),
+                Ok(_) => Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(errno) => Err(self.error("wait for", errno)),
+            };
         }
     }
 

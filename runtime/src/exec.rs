@@ -71,6 +71,9 @@ pub enum Error {
     /// The cgroups.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// The process ended without a word.
+    #[error("the process died on its way into the container, {0}")]
+    Died(String),
     /// As for `create`.
     #[error(transparent)]
     Create(#[from] create::Error),
@@ -151,9 +154,10 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
 
 fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error> {
     match attend(options, plan, &spawned) {
+        Err(Error::Create(error)) => Err(spawned.end(plan, error).into()),
         Err(error) => {
             spawned.kill();
-            Err(error.into())
+            Err(error)
         }
         Ok(_) if options.detach => Ok(0),
         Ok(terminal) => supervise::wait(Foreground {
@@ -165,8 +169,9 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
     }
 }
 
-fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<OwnedFd>, create::Error> {
+fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<OwnedFd>, Error> {
     let mut terminal = None;
+    let mut ready = false;
     loop {
         match spawned.receive(plan)? {
             FromChild::Terminal(master) => terminal = Some(master),
@@ -174,10 +179,12 @@ fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<Ow
             FromChild::Ready => {
                 spawned.tell_caller(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
                 spawned.send(ToChild::Start)?;
+                ready = true;
             }
             FromChild::Failed(_) | FromChild::Mounted => {}
             // exec has closed the other end.
-            FromChild::Closed => return Ok(terminal),
+            FromChild::Closed if ready => return Ok(terminal),
+            FromChild::Closed => return Err(Error::Died(spawned.how_it_ended())),
         }
     }
 }

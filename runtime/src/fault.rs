@@ -32,6 +32,18 @@ impl fmt::Display for Fault {
     }
 }
 
+/// An error with its sources, joined as `main` joins them.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// Prints an errno as `operation not permitted (EPERM)`.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrnoText(pub i32);

@@ -3,6 +3,7 @@
 use oci_spec::runtime as oci;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SeekFrom};
+use rustix::io::Errno;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -65,7 +66,7 @@ pub enum Error {
         entry: String,
     },
     /// It could not be started.
-    #[error("start hook {}: {source}", .path.display())]
+    #[error("start hook {}", .path.display())]
     Start {
         /// The hook.
         path: PathBuf,
@@ -174,15 +175,18 @@ impl Hook {
         command.stdin(input).stdout(output.try_clone().map_err(start)?);
         command.stderr(Stdio::from(output.try_clone().map_err(start)?));
         let mut child = command.spawn().map_err(start)?;
-        if let Some(timeout) = self.timeout
-            && !ends_within(child.id(), timeout)
-        {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Error::TooLong {
-                path: self.path.clone(),
-                timeout,
-            });
+        if let Some(timeout) = self.timeout {
+            let ended = ends_within(child.id(), timeout);
+            if !matches!(ended, Ok(true)) {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            if !ended.map_err(|errno| start(errno.into()))? {
+                return Err(Error::TooLong {
+                    path: self.path.clone(),
+                    timeout,
+                });
+            }
         }
         let status = child.wait().map_err(start)?;
         if status.success() {
@@ -231,18 +235,21 @@ fn shown(output: std::fs::File) -> String {
     }
 }
 
-fn ends_within(pid: u32, timeout: Duration) -> bool {
+fn ends_within(pid: u32, timeout: Duration) -> rustix::io::Result<bool> {
     let Some(pid) = rustix::process::Pid::from_raw(pid as i32) else {
-        return true;
+        return Ok(true);
     };
-    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
-        return true;
-    };
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let timeout = Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: 0,
     };
-    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).is_ok_and(|ready| ready > 0)
+    loop {
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Err(Errno::INTR) => {}
+            result => return result.map(|ready| ready > 0),
+        }
+    }
 }
 
 #[cfg(test)]

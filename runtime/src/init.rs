@@ -1,7 +1,7 @@
 //! The child: runs the plan's steps in order, decides nothing, and becomes the program.
 
 use crate::credentials;
-use crate::fault::{Call, ErrnoText, Fault};
+use crate::fault::{Call, ErrnoText, Fault, chain};
 use crate::hooks;
 use crate::plan::step::{ChildHooks, Lsm, Step};
 use crate::plan::{Plan, Program};
@@ -304,7 +304,7 @@ impl Init<'_> {
             ChildHooks::StartContainer => (&plan.hooks.start_container, "created"),
         };
         let state = plan.hook_state.json(status, Some(std::process::id()));
-        hooks::run_all(hooks, &state).map_err(|error| Fault::finding(error.to_string()))
+        hooks::run_all(hooks, &state).map_err(|error| Fault::finding(chain(&error)))
     }
 
     fn await_start(&mut self) -> Result<(), Fault> {

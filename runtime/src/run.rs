@@ -2,7 +2,7 @@
 
 use crate::container::{self, Container};
 use crate::create::{self, Created};
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::Status;
 use crate::readiness::{Manager, Relay};
@@ -150,7 +150,7 @@ impl Running {
         }
         container.remove()?;
         for failure in hooks::run_each(&hooks.poststop, &state) {
-            crate::log::warning(&format!("poststop: {failure}"));
+            crate::log::warning(&format!("poststop: {}", chain(&failure)));
         }
         Ok(code)
     }

@@ -87,15 +87,19 @@ fn directly(child: Child<'_>, into: Option<BorrowedFd<'_>>, parent: Channel) -> 
         init::run(child);
     }
     // Also after a failure: the parent's later children (hooks) belong to its own namespaces.
-    for (flag, namespace) in way_back.iter().rev() {
-        setns(namespace.as_fd(), *flag).call("setns back")?;
-    }
+    let mut back = way_back.iter().rev();
+    let returned = back.try_for_each(|(flag, namespace)| setns(namespace.as_fd(), *flag).call("setns back"));
     let (pid, pidfd) = made(forked.call("clone3")?)?;
-    Ok(Spawned {
+    let spawned = Spawned {
         pid,
         pidfd,
         channel: parent,
-    })
+    };
+    if let Err(fault) = returned {
+        spawned.kill();
+        return Err(fault);
+    }
+    Ok(spawned)
 }
 
 /// The helper enters the namespaces and makes the child as its sibling, so that it is the runtime's own child,

@@ -2,7 +2,7 @@
 
 use crate::bundle;
 use crate::container::{self, Container};
-use crate::fault::{Call, ErrnoText, Fault};
+use crate::fault::{Call, ErrnoText, Fault, chain};
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::{Operation, Status};
 use crate::readiness::{Manager, Relay};
@@ -53,7 +53,7 @@ pub enum Error {
 pub fn start(root: &Path, id: &str) -> Result<(), Error> {
     let container = Container::open_locked(root, id)?;
     let directory = &container.directory;
-    let interrupted = container.status == Status::Running && directory.has("starting");
+    let interrupted = container.status == Status::Running && directory.has("starting")?;
     if !interrupted {
         container.allow(Operation::Start)?;
     }
@@ -82,7 +82,7 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
         .map(|state| state.json("running", pid))
         .unwrap_or_default();
     for failure in hooks::run_each(&hooks.poststart, &state) {
-        crate::log::warning(&format!("poststart: {failure}"));
+        crate::log::warning(&format!("poststart: {}", chain(&failure)));
     }
     // Other commands may act on the container while its program gets ready.
     drop(container);

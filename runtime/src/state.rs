@@ -389,8 +389,15 @@ impl Directory {
     }
 
     /// Whether a file is there.
-    pub fn has(&self, name: &str) -> bool {
-        rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn has(&self, name: &str) -> Result<bool, Error> {
+        match rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(file_error("access", &self.path.join(name), errno)),
+        }
     }
 
     /// Makes a FIFO and opens it for reading and writing, so that no open ever waits.
@@ -449,13 +456,16 @@ impl Directory {
     }
 
     /// The status, from the files and the first process.
-    pub fn status(&self, process: Option<&Process>) -> Status {
-        match process {
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn status(&self, process: Option<&Process>) -> Result<Status, Error> {
+        Ok(match process {
             None => Status::Creating,
             Some(process) if !process.is_alive() => Status::Stopped,
-            Some(_) if self.has("start") => Status::Created,
+            Some(_) if self.has("start")? => Status::Created,
             Some(_) => Status::Running,
-        }
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Global, Outcome, Run};
 use crate::container::Container;
+use crate::fault::chain;
 use crate::lifecycle::{Operation, Status};
 use crate::{hooks, start, state};
 use clap::Args;
@@ -49,10 +50,10 @@ impl Run for Delete {
         match hooks {
             Ok(hooks) => {
                 for failure in hooks::run_each(&hooks.poststop, &state) {
-                    crate::log::warning(&format!("poststop: {failure}"));
+                    crate::log::warning(&format!("poststop: {}", chain(&failure)));
                 }
             }
-            Err(error) => crate::log::warning(&format!("poststop: {error}")),
+            Err(error) => crate::log::warning(&format!("poststop: {}", chain(&error))),
         }
         Ok(0)
     }

@@ -3,6 +3,7 @@
 use super::create::Common;
 use super::{Global, Outcome, Run as Command};
 use crate::create::{self, Created};
+use crate::fault::chain;
 use crate::handshake::Handshake;
 use crate::hooks;
 use crate::run as road;
@@ -58,7 +59,7 @@ instruction; process N is not yet the program, and becomes it after the byte:
         let poststart = created.plan.hooks.poststart.clone();
         let running = road::start(created, self.detach)?;
         for failure in hooks::run_each(&poststart, &running.state_json("running")) {
-            crate::log::warning(&format!("poststart: {failure}"));
+            crate::log::warning(&format!("poststart: {}", chain(&failure)));
         }
         if self.detach {
             running.detach()?;

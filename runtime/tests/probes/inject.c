@@ -2,8 +2,10 @@
  * inject WHO N ERRNO REPORT PROGRAM [ARGUMENT...]
  *
  * Runs PROGRAM and, at the Nth system call (from 1) of WHO ("parent": PROGRAM itself, "child": the first
- * process that it makes), either lets the call fail with ERRNO instead of being made, or with ERRNO 0 kills
- * the caller before the call. Counting starts when PROGRAM has been exec'ed.
+ * process that it makes, "second": the next one that it or the first one makes, or the id of a process that is
+ * there already and waits in a system call), either lets the call fail with ERRNO instead of being made, or with ERRNO 0 kills
+ * the caller before the call. Counting starts when PROGRAM has been exec'ed,
+ * and ends when a WHO that is not PROGRAM executes another program.
  *
  * Writes one line to REPORT: number of the call, or -1 when there was no Nth call, and the first byte string
  * that it is about (the path of open and the like), if it has one. Ends with PROGRAM's status as soon as
@@ -32,12 +34,17 @@ struct tracee {
 };
 
 enum { MOST = 64 };
+enum {
+	OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
+		  PTRACE_O_TRACEEXEC
+};
 static struct tracee tracees[MOST];
 static int count;
 static pid_t parent, child;
 static long wanted, failure;
 static const char *report_path;
 static int armed, reported;
+static int skipped; /* processes made before WHO */
 
 static struct tracee *find(pid_t pid)
 {
@@ -96,7 +103,9 @@ static void object_of(pid_t pid, const struct user_regs_struct *regs, char *text
 static int may_fail(long call)
 {
 	static const long never[] = {SYS_umask, SYS_uname, SYS_getpid, SYS_getppid, SYS_gettid, SYS_getuid,
-				     SYS_geteuid, SYS_getgid, SYS_getegid, SYS_rt_sigprocmask, SYS_exit_group};
+				     SYS_geteuid, SYS_getgid, SYS_getegid, SYS_rt_sigprocmask, SYS_exit_group,
+				     /* closes whatever it returns; a descriptor that stays open would be another fault */
+				     SYS_close};
 	for (size_t i = 0; i < sizeof never / sizeof *never; i++)
 		if (call == never[i])
 			return 0;
@@ -151,25 +160,44 @@ static int stopped(pid_t pid, int status)
 	case PTRACE_EVENT_EXEC:
 		/* The exit of this call is still to come: `inside` stays as it is. */
 		armed = 1;
+		if (pid == child)
+			child = -2;
 		return 0;
 	case PTRACE_EVENT_FORK:
 	case PTRACE_EVENT_VFORK:
 	case PTRACE_EVENT_CLONE:
-		if (ptrace(PTRACE_GETEVENTMSG, pid, 0, &made) == 0 && child == 0 && pid == parent)
+		if (ptrace(PTRACE_GETEVENTMSG, pid, 0, &made) == 0 && child == 0 && skipped-- == 0)
 			child = (pid_t)made;
 		return 0;
 	}
 	return event || signal == SIGTRAP ? 0 : signal;
 }
 
+/*
+ * Seizes the waiting process and lets it go until it is in its system call again: that call is not one of those
+ * that are counted.
+ */
+static int follow_waiting(void)
+{
+	int status;
+	if (ptrace(PTRACE_SEIZE, child, 0, OPTIONS) != 0 || ptrace(PTRACE_INTERRUPT, child, 0, 0) != 0)
+		return 0;
+	do {
+		if (waitpid(child, &status, __WALL) != child || !WIFSTOPPED(status))
+			return 0;
+		ptrace(PTRACE_SYSCALL, child, 0, 0);
+	} while (WSTOPSIG(status) != (SIGTRAP | 0x80));
+	find(child)->inside = 1;
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
-	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-			     PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
 	int status;
 	if (argc < 6)
 		return 99;
-	child = strcmp(argv[1], "parent") == 0 ? -1 : 0;
+	child = strcmp(argv[1], "parent") == 0 ? -1 : atoi(argv[1]);
+	skipped = strcmp(argv[1], "second") == 0;
 	wanted = atol(argv[2]);
 	failure = atol(argv[3]);
 	report_path = argv[4];
@@ -180,9 +208,11 @@ int main(int argc, char **argv)
 		_exit(99);
 	}
 	/* Seized, not attached: what the program leaves running then goes on when we end, without a stray stop. */
-	if (waitpid(parent, &status, WUNTRACED) != parent || ptrace(PTRACE_SEIZE, parent, 0, options) != 0)
+	if (waitpid(parent, &status, WUNTRACED) != parent || ptrace(PTRACE_SEIZE, parent, 0, OPTIONS) != 0)
 		return 99;
 	find(parent);
+	if (child > 0 && !follow_waiting())
+		return 99;
 	kill(parent, SIGCONT);
 	for (;;) {
 		pid_t pid = waitpid(-1, &status, __WALL);
