@@ -1,6 +1,9 @@
 //! What the policies say, statement by statement, each with the line that it comes from.
 
+use std::fmt;
+
 use crate::capabilities;
+use crate::digest::Digest;
 use crate::request::{Kind, Origin};
 use crate::seccomp::Rule;
 use crate::verified::VerifiedPolicy;
@@ -20,15 +23,43 @@ pub struct Statement<'a> {
     pub reason: Option<&'a str>,
 }
 
+/// Everything that policies say, in their order. `Display` has a heading a policy and a line a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation<'a> {
+    /// The policies: kind, origin, digest of the bytes.
+    pub policies: Vec<(Kind, &'a Origin, Digest)>,
+    /// What they say.
+    pub statements: Vec<Statement<'a>>,
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, origin, digest) in &self.policies {
+            writeln!(formatter, "{kind}: {origin}, sha256 {digest}")?;
+            for statement in self.statements.iter().filter(|statement| statement.kind == *kind) {
+                let line = statement.line.map_or_else(String::new, |line| line.to_string());
+                writeln!(formatter, "{line:>6}  {}", statement.text)?;
+                if let Some(reason) = statement.reason {
+                    writeln!(formatter, "{:>6}  - {reason}", "")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl VerifiedPolicy {
     /// Everything that the policies say, in their order.
     #[must_use]
-    pub fn explain(&self) -> Vec<Statement<'_>> {
+    pub fn explain(&self) -> Explanation<'_> {
         let mut said = Vec::new();
         self.explain_seccomp(&mut said);
         self.explain_capabilities(&mut said);
         self.explain_landlock(&mut said);
-        said
+        Explanation {
+            policies: self.digests().collect(),
+            statements: said,
+        }
     }
 
     fn explain_seccomp<'a>(&'a self, said: &mut Vec<Statement<'a>>) {

@@ -1,7 +1,6 @@
 //! Lock files: one small TOML file that names the three policies and pins each, so that one review, and
 //! one pin, covers the set.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -24,6 +23,17 @@ pub struct Lock {
     pub capabilities: Option<Choice>,
     /// The Landlock policy.
     pub landlock: Option<Choice>,
+}
+
+/// Why a lock cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// A lock without a pin is none.
+    #[error("the {0} policy has no pin")]
+    NoPin(Kind),
+    /// A path that is not UTF-8.
+    #[error("{0:?} is not UTF-8")]
+    Path(PathBuf),
 }
 
 #[derive(Deserialize)]
@@ -90,27 +100,30 @@ impl Lock {
     }
 
     /// The text of a lock file that will lie in `directory`. A file below it is named relative to it, any
-    /// other by its absolute path (relative paths are those of the current directory). A choice without a
-    /// pin makes a lock that [`Lock::load`] refuses.
-    #[must_use]
-    pub fn render(&self, directory: &Path) -> String {
-        let mut text = String::new();
+    /// other by its absolute path (relative paths are those of the current directory).
+    ///
+    /// # Errors
+    /// A choice without a pin, which [`Lock::load`] would refuse, and a path that TOML cannot hold.
+    pub fn render(&self, directory: &Path) -> Result<String, RenderError> {
+        let mut sections = Vec::new();
         for kind in Kind::ALL {
             let Some(Choice { origin, pin }) = self.choice(kind) else {
                 continue;
             };
+            let pin = pin.ok_or(RenderError::NoPin(kind))?;
             let (key, place) = match origin {
                 Origin::BuiltIn(name) => ("built-in", (*name).to_owned()),
-                Origin::File(path) => ("path", relative(path, directory).display().to_string()),
+                Origin::File(path) => {
+                    let text = relative(path, directory).into_os_string().into_string();
+                    ("path", text.map_err(|path| RenderError::Path(path.into()))?)
+                }
             };
-            let _ = writeln!(text, "[{kind}]\n{key} = {}", quoted(&place));
-            if let Some(pin) = pin {
-                let _ = writeln!(text, "sha256 = \"{pin}\"");
-            }
-            text.push('\n');
+            sections.push(format!(
+                "[{kind}]\n{key} = {}\nsha256 = \"{pin}\"\n",
+                quoted(&place)
+            ));
         }
-        text.truncate(text.trim_end().len() + usize::from(!text.is_empty()));
-        text
+        Ok(sections.join("\n"))
     }
 
     /// Makes the lock's choices those of `request`, wherever the request has none of its own.

@@ -176,7 +176,7 @@ fn a_lock_pins_the_set() {
         ..request
     };
     let policy = load(&request).expect("policies");
-    let text = Lock::of(&policy).render(directory.path());
+    let text = Lock::of(&policy).render(directory.path()).expect("a lock");
     assert!(
         text.contains("[capabilities]\npath = \"caps.toml\"\nsha256 = \""),
         "{text}"
