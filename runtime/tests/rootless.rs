@@ -5,105 +5,12 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use support::{Bundle, Finished, Host, PROGRAM, eventually, finish, probe};
-
-const USER: u32 = 12_345;
-const GRANTED: u32 = 400_000;
-
-/// The unprivileged user: a copy of the program that it can reach, and its run-time directory.
-struct Rootless {
-    host: Host,
-    program: PathBuf,
-    run: PathBuf,
-}
-
-impl Rootless {
-    fn new() -> Option<Self> {
-        let host = Host::new()?;
-        let directory = host.directory().to_owned();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("chmod");
-        let program = directory.join("nucleus-runtime");
-        fs::copy(PROGRAM, &program).expect("copy the program");
-        let run = directory.join("run");
-        fs::create_dir(&run).expect("mkdir");
-        chown(&run, Some(USER), Some(USER)).expect("chown");
-        // What `Host` deletes and looks for at the end.
-        host.set_root(&run.join("nucleus-runtime"));
-        Some(Self { host, program, run })
-    }
-
-    /// The bundle of [`support::config`] in the form of `spec --rootless`, owned by the user.
-    fn bundle(&self, edit: impl FnOnce(&mut Value)) -> Bundle {
-        let bundle = self.host.bundle(|config| {
-            let linux = config["linux"].as_object_mut().expect("an object");
-            linux.remove("resources");
-            linux["namespaces"]
-                .as_array_mut()
-                .expect("a list")
-                .push(json!({"type": "user"}));
-            for ids in ["uidMappings", "gidMappings"] {
-                config["linux"][ids] = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
-            }
-            edit(config);
-        });
-        own(Path::new(bundle.path()));
-        bundle
-    }
-
-    fn as_user(&self, before: &[&str], args: &[&str]) -> Finished {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid", "12345", "--regid", "12345", "--clear-groups"])
-            .args(before);
-        command.arg(&self.program).args(args).stdin(Stdio::null());
-        command.env("XDG_RUNTIME_DIR", &self.run).current_dir("/");
-        finish(command)
-    }
-
-    fn run(&self, args: &[&str]) -> Finished {
-        self.as_user(&[], args)
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let finished = self.run(args);
-        assert_eq!(finished.code, 0, "{finished}");
-        finished.stdout
-    }
-
-    fn run_bundle(&self, edit: impl FnOnce(&mut Value)) -> (Finished, Bundle) {
-        let bundle = self.bundle(edit);
-        let id = self.host.id();
-        let finished = self.run(&["run", "--bundle", bundle.path(), &id]);
-        assert_eq!(self.host.leftovers(&id), [""; 0], "{finished}");
-        (finished, bundle)
-    }
-
-    fn status(&self, id: &str) -> String {
-        let state: Value = serde_json::from_str(&self.ok(&["state", id])).expect("JSON");
-        state["status"].as_str().expect("a status").to_owned()
-    }
-}
-
-fn own(path: &Path) {
-    std::os::unix::fs::lchown(path, Some(USER), Some(USER)).expect("chown");
-    if path.is_dir() && !path.is_symlink() {
-        for entry in fs::read_dir(path).expect("read a directory") {
-            own(&entry.expect("an entry").path());
-        }
-    }
-}
-
-fn shell(config: &mut Value, script: &str) {
-    config["process"]["args"] = json!(["sh", "-c", script]);
-}
-
-fn remove_namespace(config: &mut Value, typ: &str) {
-    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-    namespaces.retain(|namespace| namespace["type"] != typ);
-}
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use support::eventually;
+use support::rootless::{
+    GRANTED, Rootless, USER, has_map_helpers, map_granted_ids, remove_namespace, shell, with_granted_ids,
+};
 
 #[test]
 fn a_user_maps_its_own_id_without_any_help() {
@@ -328,55 +235,6 @@ fn the_runtime_runs_inside_a_user_namespace_as_its_root() {
     assert_eq!(words, ["1:3", "0", "0", "12345", "1"], "{run}");
 }
 
-/// Runs as the user in a private mount namespace where `/etc` grants it further ids.
-fn with_granted_ids(rootless: &Rootless, before: &[&str], args: &[&str]) -> Finished {
-    let directory = rootless.host.directory();
-    let passwd = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
-    let grant = format!("granted:{GRANTED}:1000\n");
-    for (name, text) in [
-        ("passwd", format!("{passwd}granted:x:{USER}:{USER}::/:/bin/sh\n")),
-        ("subuid", grant.clone()),
-        ("subgid", grant),
-    ] {
-        fs::write(directory.join(name), text).expect("write");
-    }
-    let script = "
-        for name in passwd subuid subgid; do
-            [ -e /etc/$name ] || exec echo lacking /etc/$name
-            mount --bind \"$0/$name\" /etc/$name
-        done
-        exec setpriv --reuid 12345 --regid 12345 --clear-groups \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-ec", script]);
-    command
-        .arg(directory)
-        .args(before)
-        .arg(&rootless.program)
-        .args(args)
-        .stdin(Stdio::null());
-    command.env("XDG_RUNTIME_DIR", &rootless.run);
-    finish(command)
-}
-
-fn map_granted_ids(config: &mut Value, count: u32) {
-    for ids in ["uidMappings", "gidMappings"] {
-        config["linux"][ids] = json!([
-            {"containerID": 0, "hostID": USER, "size": 1},
-            {"containerID": 1, "hostID": GRANTED, "size": count}
-        ]);
-    }
-}
-
-fn has_map_helpers() -> bool {
-    let found = ["newuidmap", "newgidmap"]
-        .iter()
-        .all(|name| Path::new("/usr/bin").join(name).exists());
-    if !found {
-        support::lacking("newuidmap and newgidmap (apt install uidmap)");
-    }
-    found
-}
-
 #[test]
 fn granted_ids_are_mapped_by_newuidmap() {
     let Some(rootless) = Rootless::new() else { return };
@@ -456,54 +314,5 @@ fn a_user_without_a_place_for_states_hears_what_to_do() {
         "Permission denied",
     ] {
         assert!(run.stderr.contains(word), "{word}: {run}");
-    }
-}
-
-/// `run --block-fd`: a front-end of the user looks at the process at its exec, with the host's eyes.
-#[test]
-fn a_user_traces_the_waiting_process_of_its_own_container() {
-    let Some(rootless) = Rootless::new() else { return };
-    let Some(launcher) = probe::build("launcher") else {
-        return;
-    };
-    let looker = rootless.host.directory().join("launcher");
-    fs::copy(launcher, &looker).expect("copy the launcher");
-    let before = [looker.to_str().expect("UTF-8")];
-    for (granted, inside, outside) in [(false, 0, USER), (false, 1000, USER), (true, 50, GRANTED + 49)] {
-        if granted && !has_map_helpers() {
-            continue;
-        }
-        let bundle = rootless.bundle(|config| {
-            if granted {
-                map_granted_ids(config, 1000);
-            } else {
-                for ids in ["uidMappings", "gidMappings"] {
-                    config["linux"][ids][0]["containerID"] = json!(inside);
-                }
-            }
-            config["process"]["user"] = json!({"uid": inside, "gid": inside});
-            config["process"]["capabilities"] = json!({});
-            shell(config, "echo ran; exit 7");
-        });
-        let id = rootless.host.id();
-        let mut args: Vec<&str> = "run --info-fd 3 --block-fd 4 --bundle".split(' ').collect();
-        args.extend([bundle.path(), &id]);
-        let run = if granted {
-            with_granted_ids(&rootless, &before, &args)
-        } else {
-            rootless.as_user(&before, &args)
-        };
-        assert_eq!(run.code, 7, "{run}");
-        let uids = format!("Uid:{}", format!("\t{outside}").repeat(4));
-        for line in [
-            &uids,
-            "Name:\tsh",
-            "CapBnd:\t0000000000000000",
-            "NoNewPrivs:\t1",
-            "ran",
-        ] {
-            assert!(run.stdout.lines().any(|found| found == line), "{line}: {run}");
-        }
-        assert_eq!(rootless.host.leftovers(&id), [""; 0]);
     }
 }

@@ -85,11 +85,12 @@ pub(super) struct End {
 /// unprivileged caller has the privilege over its own user namespace, but the kernel asks for it in the one
 /// where this program was executed, unless the process is dumpable. Here that lets in nobody else: the pid
 /// namespace has no other process yet, and one outside of it is either the caller's own, which could have
-/// traced the runtime itself, or lacks the privilege over the user namespace.
+/// traced the runtime itself, or, as a process of another container, lacks the privilege over this one's user
+/// namespace, also with the same user id. Who runs `exec` in a container that waits lets its program trace.
 fn tracing(builder: &Builder<'_>) -> Option<Step> {
     use oci::LinuxNamespaceType as Type;
     let alone = builder.has_new_namespace(Type::User) && builder.has_new_namespace(Type::Pid);
-    (builder.request.traced && alone).then_some(Step::Dumpable)
+    (builder.request.traced && builder.host.rootless() && alone).then_some(Step::Dumpable)
 }
 
 /// The order near exec. Without `no_new_privs` only `CAP_SYS_ADMIN` may load a filter, so the filter comes

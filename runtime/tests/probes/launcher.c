@@ -1,7 +1,9 @@
 /*
  * A front-end that looks at a container before its program's first instruction: starts the command with
  * descriptor 3 for --info-fd and 4 for --block-fd, seizes the process that it is told of, lets it go on, and at
- * the exec stop prints its /proc/PID/status and where its exe and its root are. Ends as the command does.
+ * the exec stop prints its /proc/PID/status and what its exe is. Ends as the command does.
+ *
+ * With --seize PID it only tries to seize that process, and prints the errno, 0 for none.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,6 +42,11 @@ static void show(int pid)
 int main(int argc, char **argv)
 {
 	int info[2], block[2], pid = 0, status;
+	if (argc == 3 && strcmp(argv[1], "--seize") == 0) {
+		long result = ptrace(PTRACE_SEIZE, atoi(argv[2]), 0, 0);
+		printf("seize %d\n", result == 0 ? 0 : errno);
+		return 0;
+	}
 	if (argc < 2 || pipe(info) != 0 || pipe(block) != 0)
 		fail("pipe");
 	pid_t runtime = fork();
