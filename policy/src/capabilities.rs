@@ -154,7 +154,7 @@ impl CapabilityPolicy {
         ]
     }
 
-    /// The TOML form; [`CapabilityPolicy::parse`] reads it back as an equal policy.
+    /// The TOML form; [`crate::load`] reads it back as an equal policy.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();

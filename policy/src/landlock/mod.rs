@@ -205,7 +205,7 @@ impl LandlockPolicy {
         self.min_abi
     }
 
-    /// The TOML form; [`LandlockPolicy::parse`] reads it back as an equal policy, but for the lines.
+    /// The TOML form; [`crate::load`] reads it back as an equal policy, but for the lines.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
