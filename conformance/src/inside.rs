@@ -42,6 +42,14 @@ pub(crate) fn skip<T>(reason: impl Into<String>) -> Result<T> {
 /// Everything in a sandbox is killed after this time.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// As `TIMEOUT`, where everything is tried.
+const FULL_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Whether races and crashes are tried thousands of times: `NUCLEUS_TESTS_FULL`.
+pub(crate) fn full() -> bool {
+    std::env::var_os("NUCLEUS_TESTS_FULL").is_some()
+}
+
 /// Marks the line of standard output that holds the outcome.
 const MARK: &str = "nucleus-conformance outcome: ";
 
@@ -77,7 +85,11 @@ fn start(suite: &str, case: &str, target: &Target<'_>, schemas: Option<&PathBuf>
     if let Some(dir) = schemas {
         command.extend(["--schemas".into(), dir.into()]);
     }
-    let timeout = if suite == "diff" { diff::TIMEOUT } else { TIMEOUT };
+    let timeout = match suite {
+        "diff" => diff::TIMEOUT,
+        _ if full() => FULL_TIMEOUT,
+        _ => TIMEOUT,
+    };
     let request = Request {
         view: target.view,
         command,

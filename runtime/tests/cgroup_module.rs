@@ -132,8 +132,9 @@ const TRY_DEVICES: &str = r#"
     try 'mknod $node c 1 3'; rm -f $node; try 'mknod $node c 1 11'; rm -f $node"#;
 
 /// Device rules and what [`TRY_DEVICES`] has to print under them.
-const DEVICE_RULES: [(&str, &str); 4] = [
-    ("[]", "yes yes yes no no yes no"),
+const DEVICE_RULES: [(&str, &str); 5] = [
+    ("[]", "yes yes yes no no yes yes"),
+    (r#"[{"allow": false, "access": "m"}]"#, "yes yes yes no no yes no"),
     (
         r#"[{"allow": true, "access": "rwm"}]"#,
         "yes yes yes yes yes yes yes",
@@ -141,7 +142,7 @@ const DEVICE_RULES: [(&str, &str); 4] = [
     (
         r#"[{"allow": false, "access": "rwm"},
             {"allow": true, "type": "c", "major": 1, "access": "r"}]"#,
-        "yes yes yes yes no yes no",
+        "yes yes yes yes no yes yes",
     ),
     (
         r#"[{"allow": true, "access": "rwm"},

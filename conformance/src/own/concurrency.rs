@@ -1,8 +1,11 @@
 //! Many commands at once on one container: one winner where only one can win, and no wreck.
+//!
+//! With `NUCLEUS_TESTS_FULL=1` the rounds of all cases together are more than 10,000.
 
 use anyhow::{Result, ensure};
 
 use super::expect_eq;
+use crate::inside::full;
 use crate::lab::{Caught, Container, Lab, Output};
 
 super::list![
@@ -16,6 +19,10 @@ super::list![
     list_works_while_containers_come_and_go,
     concurrent_commands_of_every_kind,
 ];
+
+fn rounds(by_default: usize) -> std::ops::RangeInclusive<usize> {
+    1..=by_default * if full() { 300 } else { 1 }
+}
 
 /// Starts all commands before it waits for any.
 fn at_once(lab: &Lab, commands: &[Vec<String>]) -> Result<Vec<Output>> {
@@ -53,7 +60,7 @@ fn winners(outputs: &[Output]) -> Result<usize> {
 fn concurrent_creates_have_one_winner(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
     bundle.save()?;
-    for _ in 0..4 {
+    for _ in rounds(4) {
         let container = Container::named(lab, lab.id());
         let commands = vec![words(&["create", "--bundle", bundle.path(), &container.id]); 8];
         expect_eq("winners", winners(&at_once(lab, &commands)?)?, 1)?;
@@ -67,7 +74,7 @@ fn concurrent_creates_have_one_winner(lab: &Lab) -> Result<()> {
 
 fn concurrent_starts_have_one_winner(lab: &Lab) -> Result<()> {
     let bundle = lab.script("echo ran >> /ran; sleep 1000")?;
-    for round in 1..=4 {
+    for round in rounds(4) {
         let container = Container::create(lab, &bundle)?;
         let commands = vec![words(&["start", &container.id]); 6];
         expect_eq("winners", winners(&at_once(lab, &commands)?)?, 1)?;
@@ -87,7 +94,7 @@ fn concurrent_starts_have_one_winner(lab: &Lab) -> Result<()> {
 
 fn concurrent_deletes_leave_nothing(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["true"])?;
-    for _ in 0..4 {
+    for _ in rounds(4) {
         let container = Container::started(lab, &bundle)?;
         container.wait_for("stopped")?;
         let commands = vec![words(&["delete", &container.id]); 6];
@@ -98,6 +105,10 @@ fn concurrent_deletes_leave_nothing(lab: &Lab) -> Result<()> {
 }
 
 fn concurrent_kills_and_states(lab: &Lab) -> Result<()> {
+    rounds(1).try_for_each(|_| kills_and_states(lab))
+}
+
+fn kills_and_states(lab: &Lab) -> Result<()> {
     let container = Container::started(lab, &lab.bundle(&["sleep", "1000"])?)?;
     let mut commands = Vec::new();
     for _ in 0..4 {
@@ -115,7 +126,9 @@ fn concurrent_kills_and_states(lab: &Lab) -> Result<()> {
         let status = state["status"].as_str().unwrap_or_default();
         ensure!(["running", "stopped"].contains(&status), "status is {status:?}");
     }
-    container.wait_for("stopped")
+    container.wait_for("stopped")?;
+    container.delete()?;
+    lab.expect_nothing_left(&container.id)
 }
 
 fn concurrent_execs_all_run(lab: &Lab) -> Result<()> {
@@ -123,12 +136,11 @@ fn concurrent_execs_all_run(lab: &Lab) -> Result<()> {
     let commands: Vec<Vec<String>> = (0..10)
         .map(|number| words(&["exec", &container.id, "sh", "-c", &format!("echo {number}")]))
         .collect();
-    for (number, output) in at_once(lab, &commands)?.into_iter().enumerate() {
-        expect_eq(
-            "output",
-            output.success()?.stdout.trim(),
-            number.to_string().as_str(),
-        )?;
+    for _ in rounds(1) {
+        for (number, output) in at_once(lab, &commands)?.into_iter().enumerate() {
+            let seen = output.success()?.stdout;
+            expect_eq("output", seen.trim(), number.to_string().as_str())?;
+        }
     }
     container.delete()?;
     lab.expect_nothing_left(&container.id)
@@ -137,21 +149,24 @@ fn concurrent_execs_all_run(lab: &Lab) -> Result<()> {
 fn concurrent_runs_of_many_containers(lab: &Lab) -> Result<()> {
     let bundle = lab.script("exit 5")?;
     bundle.save()?;
-    let ids: Vec<String> = (0..10).map(|_| lab.id()).collect();
-    let commands: Vec<Vec<String>> = ids
-        .iter()
-        .map(|id| words(&["run", "--bundle", bundle.path(), id]))
-        .collect();
-    for output in at_once(lab, &commands)? {
-        output.exits_with(5)?;
+    for _ in rounds(1) {
+        let ids: Vec<String> = (0..10).map(|_| lab.id()).collect();
+        let commands: Vec<Vec<String>> = ids
+            .iter()
+            .map(|id| words(&["run", "--bundle", bundle.path(), id]))
+            .collect();
+        for output in at_once(lab, &commands)? {
+            output.exits_with(5)?;
+        }
+        ids.iter().try_for_each(|id| lab.expect_nothing_left(id))?;
     }
-    ids.iter().try_for_each(|id| lab.expect_nothing_left(id))
+    Ok(())
 }
 
 fn concurrent_create_and_forced_delete(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
     bundle.save()?;
-    for _ in 0..10 {
+    for _ in rounds(10) {
         let container = Container::named(lab, lab.id());
         let commands = [
             words(&["create", "--bundle", bundle.path(), &container.id]),
@@ -169,7 +184,7 @@ fn concurrent_create_and_forced_delete(lab: &Lab) -> Result<()> {
 fn list_works_while_containers_come_and_go(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["true"])?;
     bundle.save()?;
-    for _ in 0..5 {
+    for _ in rounds(5) {
         let mut commands = Vec::new();
         for _ in 0..4 {
             commands.push(words(&["run", "--bundle", bundle.path(), &lab.id()]));
@@ -185,7 +200,7 @@ fn list_works_while_containers_come_and_go(lab: &Lab) -> Result<()> {
 fn concurrent_commands_of_every_kind(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
     bundle.save()?;
-    for _ in 0..5 {
+    for _ in rounds(5) {
         let container = Container::named(lab, lab.id());
         let id = container.id.as_str();
         let commands = [

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::expect_eq;
+use crate::inside::full;
 use crate::lab::{Bundle, Caught, Container, Lab};
 
 super::list![
@@ -23,11 +24,17 @@ super::list![
 ];
 
 /// How many moments are tried.
-const ROUNDS: u32 = 14;
+const MOMENTS: u32 = 14;
+
+/// One a moment, and with `NUCLEUS_TESTS_FULL=1` twenty.
+fn rounds() -> std::ops::Range<u32> {
+    0..MOMENTS * if full() { 20 } else { 1 }
+}
 
 /// The moments, in µs after the start: dense where a fast runtime does its work, then growing.
 fn moment(round: u32) -> Duration {
-    Duration::from_micros(u64::from(round * round) * 250 + 100)
+    let moment = round % MOMENTS;
+    Duration::from_micros(u64::from(moment * moment) * 250 + 100)
 }
 
 /// Starts a command and kills it after `delay`. It may have ended by itself before.
@@ -39,9 +46,13 @@ fn kill_after(mut command: Command, delay: Duration) -> Result<()> {
 }
 
 /// Runs one round a moment, each with a new id, and expects nothing to be left after `delete --force`.
-fn rounds(lab: &Lab, bundle: &Bundle, act: impl Fn(&Container<'_>, Duration) -> Result<()>) -> Result<()> {
+fn each_moment(
+    lab: &Lab,
+    bundle: &Bundle,
+    act: impl Fn(&Container<'_>, Duration) -> Result<()>,
+) -> Result<()> {
     bundle.save()?;
-    for round in 0..ROUNDS {
+    for round in rounds() {
         let container = Container::named(lab, lab.id());
         let delay = moment(round);
         let told = || format!("killed {} µs after its start", delay.as_micros());
@@ -54,7 +65,7 @@ fn rounds(lab: &Lab, bundle: &Bundle, act: impl Fn(&Container<'_>, Duration) -> 
 
 fn killed_create_leaves_nothing_after_delete(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
-    rounds(lab, &bundle, |container, delay| {
+    each_moment(lab, &bundle, |container, delay| {
         kill_after(
             lab.command(&["create", "--bundle", bundle.path(), &container.id]),
             delay,
@@ -64,7 +75,7 @@ fn killed_create_leaves_nothing_after_delete(lab: &Lab) -> Result<()> {
 
 fn killed_run_leaves_nothing_after_delete(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
-    rounds(lab, &bundle, |container, delay| {
+    each_moment(lab, &bundle, |container, delay| {
         kill_after(
             lab.command(&["run", "--bundle", bundle.path(), &container.id]),
             delay,
@@ -75,7 +86,7 @@ fn killed_run_leaves_nothing_after_delete(lab: &Lab) -> Result<()> {
 fn killed_run_in_a_user_namespace_leaves_nothing_after_delete(lab: &Lab) -> Result<()> {
     let mut bundle = lab.bundle(&["sleep", "1000"])?;
     bundle.user_namespace(100_000, 65_536).give_root_to(100_000)?;
-    rounds(lab, &bundle, |container, delay| {
+    each_moment(lab, &bundle, |container, delay| {
         kill_after(
             lab.command(&["run", "--bundle", bundle.path(), &container.id]),
             delay,
@@ -85,7 +96,7 @@ fn killed_run_in_a_user_namespace_leaves_nothing_after_delete(lab: &Lab) -> Resu
 
 fn killed_start_leaves_a_container_that_can_be_deleted(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
-    rounds(lab, &bundle, |container, delay| {
+    each_moment(lab, &bundle, |container, delay| {
         container.try_create(&bundle, &[])?.success()?;
         kill_after(lab.command(&["start", &container.id]), delay / 4)?;
         let status = container.status()?;
@@ -99,7 +110,7 @@ fn killed_start_leaves_a_container_that_can_be_deleted(lab: &Lab) -> Result<()> 
 
 fn killed_exec_leaves_the_container_usable(lab: &Lab) -> Result<()> {
     let container = Container::started(lab, &lab.bundle(&["sleep", "1000"])?)?;
-    for round in 0..ROUNDS {
+    for round in rounds() {
         kill_after(
             lab.command(&["exec", &container.id, "sleep", "1000"]),
             moment(round),
@@ -113,7 +124,7 @@ fn killed_exec_leaves_the_container_usable(lab: &Lab) -> Result<()> {
 
 fn killed_delete_can_be_repeated(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
-    rounds(lab, &bundle, |container, delay| {
+    each_moment(lab, &bundle, |container, delay| {
         container.try_create(&bundle, &[])?.success()?;
         kill_after(lab.command(&["delete", "--force", &container.id]), delay / 4)
     })
@@ -123,7 +134,7 @@ fn killed_delete_can_be_repeated(lab: &Lab) -> Result<()> {
 fn killed_group_leaves_nothing_after_delete(lab: &Lab) -> Result<()> {
     use std::os::unix::process::CommandExt;
     let bundle = lab.bundle(&["sleep", "1000"])?;
-    rounds(lab, &bundle, |container, delay| {
+    each_moment(lab, &bundle, |container, delay| {
         let mut command = lab.command(&["run", "--bundle", bundle.path(), &container.id]);
         let running = Caught::start(command.process_group(0))?;
         std::thread::sleep(delay);
@@ -137,7 +148,7 @@ fn id_is_free_again_after_a_crash(lab: &Lab) -> Result<()> {
     let bundle = lab.bundle(&["sleep", "1000"])?;
     let container = Container::named(lab, lab.id());
     bundle.save()?;
-    for round in 0..ROUNDS / 2 {
+    for round in rounds().step_by(2) {
         kill_after(
             lab.command(&["create", "--bundle", bundle.path(), &container.id]),
             moment(round),

@@ -20,6 +20,8 @@ pub(super) struct Write {
     pub(super) or: Option<(&'static str, String)>,
     /// Whether the write is left out where the file does not exist.
     pub(super) optional: bool,
+    /// Whether the write is left out where the cgroup above forbids it (`EPERM`): less is allowed then.
+    pub(super) dispensable: bool,
 }
 
 impl Write {
@@ -34,6 +36,7 @@ impl Write {
             value: value.into(),
             or: None,
             optional: false,
+            dispensable: false,
         }
     }
 
@@ -112,6 +115,9 @@ impl Target<'_> {
             Err(Error::Set {
                 source: Errno::NOENT, ..
             }) => {}
+            Err(Error::Set {
+                source: Errno::PERM, ..
+            }) if write.dispensable => return Ok(()),
             other => return other,
         }
         // The other name may exist where this one does not: look before anything is switched on for it.

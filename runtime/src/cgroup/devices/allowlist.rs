@@ -66,15 +66,15 @@ impl Allowlist {
         }
     }
 
-    /// One exception alone must cover all that an open(2) asks for: each gets what wider ones give it too.
-    /// One that says no more than a wider one is left out.
+    /// One exception alone must cover all that an open(2) asks for, reading and writing: each gets what wider
+    /// ones give it too. One that says no more than a wider one is left out.
     fn merge(&mut self) {
         let all = self.exceptions.clone();
         for (devices, access) in &mut self.exceptions {
             *access = all
                 .iter()
                 .filter(|(wider, _)| wider.covers(devices))
-                .fold(*access, |bits, (_, more)| bits | more);
+                .fold(*access, |bits, (_, more)| bits | more & (READ | WRITE));
         }
         let all = self.exceptions.clone();
         self.exceptions.retain(|(devices, access)| {
@@ -102,7 +102,7 @@ impl Allowlist {
         writes.extend(
             self.exceptions
                 .iter()
-                .map(|(devices, access)| Write::new(PROPERTY, file, text(devices, *access))),
+                .map(|(devices, access)| self.write(file, devices, *access)),
         );
         writes
     }
@@ -149,12 +149,22 @@ impl Allowlist {
                 .iter()
                 .map(|(devices, access)| (devices, access & !had(devices)))
                 .filter(|(_, access)| *access != 0)
-                .map(|(devices, access)| Write::new(PROPERTY, file, text(devices, access)))
+                .map(|(devices, access)| self.write(file, devices, access))
                 .collect()
         };
         let mut writes = differences(self, from, "devices.allow");
         writes.extend(differences(from, self, "devices.deny"));
         writes
+    }
+}
+
+impl Allowlist {
+    fn write(&self, file: &'static str, devices: &Devices, access: u8) -> Write {
+        Write {
+            // A cgroup below one of a stricter runtime does without.
+            dispensable: !self.allow && super::is_customary(devices, access),
+            ..Write::new(PROPERTY, file, text(devices, access))
+        }
     }
 }
 

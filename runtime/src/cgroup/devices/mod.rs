@@ -2,8 +2,12 @@
 //!
 //! For each of the accesses read, write and mknod the last rule that matches decides; what no rule matches is
 //! denied. Rules for the devices that the spec puts into every container come last of all, as in runc, so that
-//! `/dev/null` works whatever the configuration says. Unlike runc, mknod of *other* devices needs a rule or an
-//! entry in `linux.devices`.
+//! `/dev/null` works whatever the configuration says.
+//!
+//! As under every runtime of the field, mknod of any device is allowed, for a node that cannot be opened does
+//! no harm and whoever unpacks or builds a system needs it, and so is `/dev/net/tun`, which opens nothing but
+//! the container's own network. Unlike there, a rule that denies them is obeyed: `{"allow": false, "access":
+//! "m"}` forbids all nodes but those of `linux.devices`.
 
 mod allowlist;
 mod program;
@@ -35,6 +39,24 @@ const DEFAULTS: [(u32, Option<u32>); 8] = [
     (136, None),  // pts/*
 ];
 
+/// Making any node, and `/dev/net/tun`.
+const CUSTOMARY: [(Devices, u8); 3] = [
+    (Devices::all(Kind::Char), MKNOD),
+    (Devices::all(Kind::Block), MKNOD),
+    (
+        Devices {
+            kind: Kind::Char,
+            major: Some(10),
+            minor: Some(200),
+        },
+        ALL,
+    ),
+];
+
+fn is_customary(devices: &Devices, access: u8) -> bool {
+    CUSTOMARY.contains(&(*devices, access))
+}
+
 /// Values as in `BPF_DEVCG_DEV_*` of `linux/bpf.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -52,6 +74,14 @@ pub(super) struct Devices {
 }
 
 impl Devices {
+    const fn all(kind: Kind) -> Self {
+        Self {
+            kind,
+            major: None,
+            minor: None,
+        }
+    }
+
     fn covers(&self, other: &Self) -> bool {
         let within = |outer: Option<u32>, inner| outer.is_none() || outer == inner;
         self.kind == other.kind && within(self.major, other.major) && within(self.minor, other.minor)
@@ -91,6 +121,7 @@ impl Rules {
         if rules.is_everything() {
             return Ok(rules);
         }
+        rules.add_customary();
         for node in nodes {
             rules.add_node(node)?;
         }
@@ -107,6 +138,24 @@ impl Rules {
             });
         }
         Ok(rules)
+    }
+
+    /// What containers may do unless a rule says otherwise.
+    fn add_customary(&mut self) {
+        if self.allow {
+            return;
+        }
+        for (devices, access) in CUSTOMARY {
+            let denied =
+                |rule: &Rule| !rule.allow && rule.access & access != 0 && rule.devices.covers(&devices);
+            if !self.list.iter().any(denied) {
+                self.list.push(Rule {
+                    allow: true,
+                    devices,
+                    access,
+                });
+            }
+        }
     }
 
     /// Whether nothing is forbidden.
@@ -156,11 +205,19 @@ impl Rules {
             LinuxDeviceType::A | LinuxDeviceType::P => return Ok(()),
         };
         let (major, minor) = (number(Some(node.major()))?, number(Some(node.minor()))?);
-        self.list.push(Rule {
+        let rule = Rule {
             allow: true,
             devices: Devices { kind, major, minor },
             access: MKNOD,
-        });
+        };
+        let every = Devices::all(kind);
+        if !self
+            .list
+            .iter()
+            .any(|given| given.allow && given.access == MKNOD && given.devices == every)
+        {
+            self.list.push(rule);
+        }
         Ok(())
     }
 }

@@ -95,6 +95,9 @@ fn docker_like_rules_on_version_1() {
             ("devices.deny", "a"),
             ("devices.allow", "c 1:3 rwm"),
             ("devices.allow", "c 10:229 rw"),
+            ("devices.allow", "c *:* m"),
+            ("devices.allow", "b *:* m"),
+            ("devices.allow", "c 10:200 rwm"),
             ("devices.allow", "c 1:5 rwm"),
             ("devices.allow", "c 1:7 rwm"),
             ("devices.allow", "c 1:8 rwm"),
@@ -147,10 +150,28 @@ fn malformed_rules_are_refused() {
 fn nodes_of_the_container_can_be_created_but_not_opened() {
     let node: LinuxDevice =
         serde_json::from_str(r#"{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}"#).unwrap();
-    let rules = Rules::new(&[], &[node]).unwrap();
     let fuse = device(Kind::Char, 10, 229);
-    assert!(allowed(&rules, &fuse, MKNOD));
-    assert!(!allowed(&rules, &fuse, READ));
+    for rules in ["[]", r#"[{"allow": false, "access": "m"}]"#] {
+        let rules: Vec<LinuxDeviceCgroup> = serde_json::from_str(rules).unwrap();
+        let rules = Rules::new(&rules, std::slice::from_ref(&node)).unwrap();
+        assert!(allowed(&rules, &fuse, MKNOD));
+        assert!(!allowed(&rules, &fuse, READ));
+    }
+}
+
+#[test]
+fn any_node_can_be_made_unless_a_rule_denies_it() {
+    let disk = device(Kind::Block, 8, 0);
+    let tun = device(Kind::Char, 10, 200);
+    let given = rules(r#"[{"allow": false, "access": "rwm"}]"#).unwrap();
+    assert!(allowed(&given, &disk, MKNOD) && !allowed(&given, &disk, READ));
+    assert!(allowed(&given, &tun, ALL));
+    let none = rules(r#"[{"allow": false, "access": "m"}]"#).unwrap();
+    assert!(!allowed(&none, &disk, MKNOD) && !allowed(&none, &tun, MKNOD));
+    let chars = rules(r#"[{"allow": false, "type": "b", "access": "m"}]"#).unwrap();
+    assert!(!allowed(&chars, &disk, MKNOD) && allowed(&chars, &tun, ALL));
+    let no_tun = rules(r#"[{"allow": false, "type": "c", "major": 10, "minor": 200}]"#).unwrap();
+    assert!(!allowed(&no_tun, &tun, READ) && allowed(&no_tun, &tun, MKNOD));
 }
 
 #[test]
