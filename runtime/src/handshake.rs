@@ -5,9 +5,15 @@ use crate::create::{Created, Error};
 use crate::fault::{Call, Fault};
 use crate::plan::Preserved;
 use nucleus_sys::process;
+use nucleus_sys::signal::signalfd_for;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{OwnedFd, RawFd};
 use rustix::io::Errno;
+
+const BLOCK: &str = "wait for the caller's byte on --block-fd";
+
+/// What a terminal, a service manager or a person ends a program with.
+const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 /// The caller's descriptors. They are close-on-exec: neither a hook nor the container gets them.
 #[derive(Debug, Default)]
@@ -31,8 +37,8 @@ impl Handshake {
 
     /// Tells the caller that the container is `created`, and waits for its byte.
     ///
-    /// Signals stay blocked meanwhile, as during set-up: they reach the program once it runs. A caller that dies
-    /// ends the wait, because its end of the descriptor is closed then.
+    /// A signal that asks to end gives up as well; others stay blocked, as during set-up, and reach the program once
+    /// it runs. A caller that dies ends the wait, because its end of the descriptor is closed then.
     ///
     /// # Errors
     /// That the caller cannot be told, that it has given up, or that the container has died meanwhile.
@@ -49,27 +55,37 @@ impl Handshake {
                 .map_err(failed("tell the caller through --info-fd"))?;
         }
         let Some(block) = block else { return Ok(()) };
+        let signals = signalfd_for(&ENDING).call("signalfd").map_err(failed(BLOCK))?;
         let mut polled = [
-            PollFd::new(&block, PollFlags::IN),
             PollFd::new(&created.spawned.pidfd, PollFlags::IN),
+            PollFd::new(&block, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
         ];
-        let step = "wait for the caller's byte on --block-fd";
-        match retry(|| poll(&mut polled, None)).call("poll") {
-            Ok(_) if !polled[1].revents().is_empty() => {
-                return Err(Error::Died(created.spawned.how_it_ended()));
+        retry(|| poll(&mut polled, None))
+            .call("poll")
+            .map_err(failed(BLOCK))?;
+        match polled.map(|one| !one.revents().is_empty()) {
+            [true, ..] => return Err(Error::Died(created.spawned.how_it_ended())),
+            [_, true, _] => read_byte(&block).map_err(failed(BLOCK))?,
+            _ => {
+                return Err(failed(BLOCK)(Fault::finding(
+                    "a signal came first: the container was not started",
+                )));
             }
-            polled => polled.map_err(failed(step))?,
-        };
-        let mut byte = [0u8];
-        match retry(|| rustix::io::read(&block, &mut byte)).call("read") {
-            Ok(0) => Err(failed(step)(Fault::finding(
-                "it was closed without one: the container was not started",
-            ))),
-            read => read.map(drop).map_err(failed(step)),
-        }?;
+        }
         rustix::fs::unlinkat(created.directory.fd(), "start", rustix::fs::AtFlags::empty())
             .call("unlink start")
-            .map_err(failed(step))
+            .map_err(failed(BLOCK))
+    }
+}
+
+fn read_byte(block: &OwnedFd) -> Result<(), Fault> {
+    let mut byte = [0u8];
+    match retry(|| rustix::io::read(block, &mut byte)).call("read")? {
+        0 => Err(Fault::finding(
+            "it was closed without one: the container was not started",
+        )),
+        _ => Ok(()),
     }
 }
 

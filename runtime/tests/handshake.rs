@@ -168,6 +168,49 @@ fn a_container_that_dies_meanwhile_ends_the_wait() {
 }
 
 #[test]
+fn a_signal_gives_the_container_up() {
+    let Some(host) = Host::new() else { return };
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let bundle = host.bundle(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+        let id = host.id();
+        let mut blocked = Blocked::start(&host, &bundle, &[], &id);
+        let runtime = rustix::process::Pid::from_raw(blocked.child.id() as i32).expect("a pid");
+        // Neither ends the wait nor gets lost.
+        rustix::process::kill_process(runtime, rustix::process::Signal::USR1).expect("kill");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(host.state(&id)["status"], "created");
+        rustix::process::kill_process(runtime, signal).expect("kill");
+        eventually("the runtime ends", || {
+            blocked.child.try_wait().expect("wait").is_some()
+        });
+        let (code, output) = blocked.end();
+        assert_eq!(code, 1, "{output}");
+        assert!(output.contains("a signal came first"), "{output}");
+        assert_eq!(host.leftovers(&id), [""; 0]);
+    }
+}
+
+#[test]
+fn another_signal_during_the_wait_reaches_the_program() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| {
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        // The first process of a pid namespace would ignore it.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        config["mounts"].as_array_mut().expect("a list").remove(0);
+    });
+    let id = host.id();
+    let blocked = Blocked::start(&host, &bundle, &[], &id);
+    let runtime = rustix::process::Pid::from_raw(blocked.child.id() as i32).expect("a pid");
+    rustix::process::kill_process(runtime, rustix::process::Signal::USR1).expect("kill");
+    std::io::Write::write_all(&mut &blocked.go, b"x").expect("write the byte");
+    let (code, output) = blocked.end();
+    assert_eq!(code, 128 + libc::SIGUSR1, "{output}");
+    assert_eq!(host.leftovers(&id), [""; 0]);
+}
+
+#[test]
 fn neither_hooks_nor_the_container_get_the_descriptors() {
     let Some(host) = Host::new() else { return };
     let list = "ls -l /proc/self/fd";

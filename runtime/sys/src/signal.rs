@@ -51,13 +51,39 @@ pub fn set_default(signo: i32) {
 /// # Errors
 /// `EMFILE`, `ENOMEM`.
 pub fn signalfd() -> Result<OwnedFd> {
-    // SAFETY: the set is valid for the call; the new descriptor is owned by nobody else.
-    unsafe {
+    // SAFETY: sigset_t is plain data, and the pointer is valid for the call.
+    let all = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
-        let fd = check(libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into())?;
-        Ok(OwnedFd::from_raw_fd(fd as i32))
-    }
+        all
+    };
+    open_signalfd(&all)
+}
+
+/// A descriptor from which these signals are read, if they are blocked; others stay pending. `signalfd(2)`.
+///
+/// # Errors
+/// `EMFILE`, `ENOMEM`.
+pub fn signalfd_for(signals: &[i32]) -> Result<OwnedFd> {
+    // SAFETY: sigset_t is plain data, and the pointer is valid for the calls, which refuse a number that is no
+    // signal and leave the set as it was.
+    let set = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signo in signals {
+            libc::sigaddset(&raw mut set, *signo);
+        }
+        set
+    };
+    open_signalfd(&set)
+}
+
+fn open_signalfd(set: &libc::sigset_t) -> Result<OwnedFd> {
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: the set is valid for the call.
+    let fd = check(unsafe { libc::signalfd(-1, std::ptr::from_ref(set), flags) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Reads the number of one pending signal, or nothing when there is none. `signalfd(2)`.
