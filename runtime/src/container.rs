@@ -77,7 +77,7 @@ fn recover(directory: &Directory) -> Option<Record> {
         id: directory.id().to_owned(),
         bundle: PathBuf::new(),
         rootfs: PathBuf::new(),
-        annotations: state::annotations(&spec),
+        annotations: state::annotations(&spec, None),
         created: String::new(),
         owner: 0,
         cgroup: cgroup.intent(),

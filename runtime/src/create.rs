@@ -160,7 +160,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         spec,
         notes,
     } = Bundle::open(&options.bundle)?;
-    let host = HostFacts::probe(options.rootless)?;
+    let host = HostFacts::probe(options.rootless)?.for_spec(&spec);
     let notify = notify_directory(options)?;
     let request = plan::Request {
         id: &options.id,
@@ -451,7 +451,7 @@ pub fn check_terminal(terminal: bool, socket: Option<&Path>, detached: bool) -> 
 pub fn log_steps(plan: &Plan) {
     if crate::log::debugging() {
         for (index, step) in plan.steps.iter().enumerate() {
-            crate::log::debug(&format!("step {index}: {step}"));
+            crate::log::debug(&format!("step {index}: {step:#}"));
         }
     }
 }
@@ -473,7 +473,7 @@ fn record(
         id: options.id.clone(),
         bundle: bundle.to_owned(),
         rootfs,
-        annotations: state::annotations(spec),
+        annotations: state::annotations(spec, plan.landlock.as_deref()),
         created: crate::log::now(),
         owner: host.uid,
         cgroup: plan.cgroup.intent(),

@@ -116,7 +116,7 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
     let init = container.process.ok_or_else(missing)?;
     let pidfd = container.pidfd()?.ok_or_else(missing)?;
     create::check_preserved(options.preserved)?;
-    let host = HostFacts::probe(options.rootless)?;
+    let host = HostFacts::probe(options.rootless)?.for_spec(spec);
     let entered = record.cgroup.enter(&options.cgroup)?;
     let request = Request {
         id: &options.id,

@@ -19,6 +19,8 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// The control groups.
     pub cgroups: cgroup::Layout,
+    /// ABI of the kernel's Landlock; 0 for none, and for a configuration that does not ask for it.
+    pub landlock_abi: u32,
 }
 
 /// Why a fact could not be found.
@@ -46,7 +48,17 @@ impl HostFacts {
             capabilities: CapabilitySet::bits(&sets.permitted),
             kernel: kernel_version(),
             cgroups: cgroup::detect()?,
+            landlock_abi: 0,
         })
+    }
+
+    /// With the facts that only this configuration needs: others should not pay for the call.
+    #[must_use]
+    pub fn for_spec(mut self, spec: &oci_spec::runtime::Spec) -> Self {
+        if crate::plan::landlock::asked(spec).is_some() {
+            self.landlock_abi = landlock_abi();
+        }
+        self
     }
 
     /// Whether the caller lacks root's privileges over the host.
@@ -68,6 +80,12 @@ impl HostFacts {
     pub fn has_selinux(&self) -> bool {
         std::path::Path::new("/sys/fs/selinux/enforce").exists()
     }
+}
+
+/// ABI of the kernel's Landlock, 0 where it cannot be used: not built, not enabled, or refused by a filter that
+/// the runtime itself is under. `landlock_create_ruleset(2)`.
+pub fn landlock_abi() -> u32 {
+    nucleus_sys::landlock::abi().unwrap_or(0)
 }
 
 fn own_only(lines: &[[u32; 3]], own: u32) -> bool {

@@ -7,7 +7,7 @@ use crate::plan::step::{ChildHooks, Lsm, Step};
 use crate::plan::{Plan, Program};
 use crate::rootfs::{Rootfs, device};
 use crate::sync::{Channel, Failure, ToChild};
-use crate::{program, terminal};
+use crate::{landlock, program, terminal};
 use nucleus_sys::signal::SignalMask;
 use nucleus_sys::{clone, exec, keyring, process, signal};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -188,6 +188,11 @@ impl Init<'_> {
             Step::Affinity(cpus) => set_affinity(cpus),
             Step::Personality(persona) => process::personality(*persona).call("personality"),
             Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).call("prctl PR_SET_NO_NEW_PRIVS"),
+            Step::FindHome => {
+                program::complete_environment(&mut self.program);
+                Ok(())
+            }
+            Step::Landlock(rules) => landlock::enforce(rules),
             Step::Seccomp(filter) => self.load_seccomp(filter),
             Step::Credentials {
                 identity,
@@ -343,6 +348,9 @@ impl Init<'_> {
     fn fail(&self, failure: Failure) -> ! {
         match &self.child.start {
             Some(fifos) if self.started => {
+                // `start` has no plan that would tell the step.
+                let fault = Fault::finding(describe(&failure, self.child.plan));
+                let failure = Failure { fault, ..failure };
                 let _ = rustix::io::write(&fifos.result, &crate::sync::encode(&failure));
             }
             _ => self.child.channel.failed(&failure),

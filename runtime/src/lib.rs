@@ -18,6 +18,7 @@ pub mod host;
 pub mod idmap;
 pub mod init;
 pub mod intel_rdt;
+pub mod landlock;
 pub mod lifecycle;
 pub mod log;
 pub mod loopback;

@@ -85,8 +85,8 @@ fn search_path(program: &Program) -> Vec<u8> {
     found.unwrap_or(DEFAULT).to_vec()
 }
 
-/// Adds `HOME` from the container's `/etc/passwd` (or `/`), as every runtime does.
-fn complete_environment(program: &mut Program) {
+/// Adds `HOME` from the container's `/etc/passwd` (or `/`), as every runtime does, unless it is there.
+pub fn complete_environment(program: &mut Program) {
     if program
         .env
         .iter()

@@ -145,15 +145,15 @@ pub struct HookState {
 }
 
 impl HookState {
-    /// The state of a container that is being created.
-    pub fn new(spec: &oci::Spec, id: &str, bundle: &Path) -> Self {
+    /// The state of a container that is being created, with what is enforced of Landlock.
+    pub fn new(spec: &oci::Spec, id: &str, bundle: &Path, landlock: Option<&str>) -> Self {
         Self {
             oci_version: spec.version().clone(),
             id: id.to_owned(),
             status: String::new(),
             pid: None,
             bundle: bundle.to_owned(),
-            annotations: annotations(spec),
+            annotations: annotations(spec, landlock),
         }
     }
 
@@ -180,12 +180,14 @@ impl HookState {
     }
 }
 
-/// The annotations in a stable order.
-pub fn annotations(spec: &oci::Spec) -> BTreeMap<String, String> {
+/// The annotations in a stable order, with what is enforced of Landlock.
+pub fn annotations(spec: &oci::Spec, landlock: Option<&str>) -> BTreeMap<String, String> {
+    let enforced = landlock.map(|text| (crate::plan::landlock::ENFORCED.to_owned(), text.to_owned()));
     spec.annotations()
         .iter()
         .flatten()
         .map(|(key, value)| (key.clone(), value.clone()))
+        .chain(enforced)
         .collect()
 }
 

@@ -242,6 +242,7 @@ fn hosts() -> Vec<HostFacts> {
         capabilities: u64::MAX,
         kernel: (6, 18),
         cgroups,
+        landlock_abi: 7,
     })
     .into()
 }
@@ -312,7 +313,7 @@ impl State {
             id: "one".to_owned(),
             bundle: PathBuf::from("/bundle"),
             rootfs: PathBuf::from("/bundle/rootfs"),
-            annotations: state::annotations(&spec),
+            annotations: state::annotations(&spec, None),
             created: "2026-01-01T00:00:00Z".to_owned(),
             owner: 0,
             cgroup: plan.cgroup.intent(),

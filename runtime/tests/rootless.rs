@@ -172,6 +172,39 @@ fn what_a_user_cannot_do_is_refused_with_its_reason() {
 }
 
 #[test]
+fn landlock_holds_without_root() {
+    let Some(rootless) = Rootless::new() else { return };
+    if nucleus_runtime::host::landlock_abi() == 0 {
+        support::lacking("a kernel with Landlock");
+        return;
+    }
+    let rules = json!({
+        "ruleset": {"handledAccessFS": ["read_file", "write_file", "make_reg"]},
+        "rules": {"pathBeneath": [
+            {"allowedAccess": ["read_file"], "paths": ["/bin", "/etc/group"]},
+            {"allowedAccess": ["read_file", "write_file", "make_reg"], "paths": ["/tmp"]}
+        ]},
+        "disableBestEffort": true
+    });
+    for no_new_privileges in [true, false] {
+        let (run, bundle) = rootless.run_bundle(|config| {
+            config["annotations"] = json!({"dev.nucleus.landlock": rules.to_string()});
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            shell(
+                config,
+                "cat /etc/group; cat /etc/passwd; echo x > /tmp/made; echo x > /root/made",
+            );
+        });
+        assert_eq!(run.stdout, "root:x:0:\n", "{run}");
+        assert_eq!(run.stderr.matches("Permission denied").count(), 2, "{run}");
+        assert!(
+            bundle.rootfs("tmp/made").exists() && !bundle.rootfs("root/made").exists(),
+            "{run}"
+        );
+    }
+}
+
+#[test]
 fn a_pod_of_a_user_shares_namespaces() {
     let Some(rootless) = Rootless::new() else { return };
     let first = rootless.bundle(|config| config["process"]["args"] = json!(["sleep", "1000"]));

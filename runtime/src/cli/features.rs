@@ -1,7 +1,8 @@
 //! `features`.
 
 use super::{Global, Outcome, Run};
-use crate::plan::options;
+use crate::host;
+use crate::plan::{landlock, options};
 use crate::state::OCI_VERSION;
 use clap::Args;
 use nucleus_sys::seccomp::seccomp_has_flags;
@@ -21,7 +22,8 @@ impl Run for Features {
     }
 }
 
-/// `features.md`. What this build knows, whether or not the host has it; only `supportedFlags` asks the kernel.
+/// `features.md`. What this build knows, whether or not the host has it; only `supportedFlags` and the
+/// Landlock ABI (0 for none) are asked from the kernel.
 fn document() -> Value {
     json!({
         "ociVersionMin": "1.0.0",
@@ -29,9 +31,11 @@ fn document() -> Value {
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": options::known_words(),
         "linux": linux(),
-        "annotations": {"dev.nucleus.version": env!("CARGO_PKG_VERSION")},
-        // None of the annotations of config.json changes what this build does.
-        "potentiallyUnsafeConfigAnnotations": [],
+        "annotations": {
+            "dev.nucleus.version": env!("CARGO_PKG_VERSION"),
+            "dev.nucleus.landlock.abi": host::landlock_abi().to_string(),
+        },
+        "potentiallyUnsafeConfigAnnotations": [landlock::ANNOTATION],
     })
 }
 

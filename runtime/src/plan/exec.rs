@@ -3,7 +3,7 @@
 use super::namespaces::{self, Join};
 use super::process::{self, End};
 use super::step::{FdSlot, Step};
-use super::{Error, Listener, Plan, Preserved, c_string};
+use super::{Error, Listener, Plan, Preserved, c_string, landlock};
 use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -87,7 +87,8 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         steps,
         program: process::program(process, request.preserved, request.environment)?,
         hooks: Hooks::default(),
-        hook_state: HookState::new(request.spec, request.id, request.bundle),
+        hook_state: HookState::new(request.spec, request.id, request.bundle, None),
+        landlock: None,
         cgroup: cgroup::Plan::none(),
         net_devices: Vec::new(),
         intel_rdt: None,
@@ -182,13 +183,20 @@ fn end(
     }
     let capabilities = process.capabilities().as_ref();
     let capabilities = capabilities.or_else(|| first.and_then(|first| first.capabilities().as_ref()));
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    // The container's rules, in a domain of the new process's own: scopes keep it from the container's other
+    // processes too, and those from it.
+    let landlock = landlock::decide(request.spec, host.landlock_abi, no_new_privileges, available)?;
+    notes.extend(landlock.as_ref().and_then(landlock::Decision::note));
+    let landlock = landlock.and_then(|decision| decision.rules);
     process::add_end(
         steps,
         End {
             cwd: c_string(process.cwd().clone().into_os_string())?,
-            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            no_new_privileges,
             identity,
             capabilities: process::capabilities(capabilities, available, notes)?,
+            landlock: landlock.map(|rules| Step::Landlock(Box::new(rules))),
             seccomp: filter.map(|filter| Step::Seccomp(Box::new(filter))),
             tracing: None,
             start_hooks: None,

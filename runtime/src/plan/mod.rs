@@ -3,6 +3,7 @@
 
 mod devices;
 pub mod exec;
+pub mod landlock;
 mod mounts;
 pub mod namespaces;
 pub mod options;
@@ -162,6 +163,8 @@ pub struct Plan {
     pub listener: Option<Listener>,
     /// Whether the child waits for the parent before anything else.
     pub proceed: bool,
+    /// What is enforced of the annotation for Landlock: the value of [`landlock::ENFORCED`] in the state.
+    pub landlock: Option<String>,
     /// Whether `process.terminal` is set.
     pub terminal: bool,
     /// Whether the container gets the directory of the readiness socket.
@@ -278,6 +281,7 @@ struct Builder<'a> {
     open: Vec<ToOpen>,
     steps: Vec<Step>,
     notes: Vec<String>,
+    landlock: Option<String>,
 }
 
 impl Builder<'_> {
@@ -297,6 +301,13 @@ impl Builder<'_> {
     /// Whether the container has a user namespace of its own, new or joined.
     fn in_user_namespace(&self) -> bool {
         self.namespaces.has(oci::LinuxNamespaceType::User)
+    }
+
+    /// Keeps what the state tells of Landlock, and returns the child's step.
+    fn take_landlock(&mut self, decision: landlock::Decision) -> Option<Step> {
+        self.notes.extend(decision.note());
+        self.landlock = Some(decision.enforced);
+        decision.rules.map(|rules| Step::Landlock(Box::new(rules)))
     }
 
     /// A privileged parent opens what the user namespace's root may not be able to reach.
@@ -330,6 +341,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         open: Vec::new(),
         steps: Vec::with_capacity(64),
         notes: Vec::new(),
+        landlock: None,
     };
     let net_devices = namespaces::net_devices(&builder)?;
     let intel_rdt = intel_rdt(linux)?;
@@ -353,7 +365,8 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         steps: builder.steps,
         program,
         hooks,
-        hook_state: HookState::new(spec, request.id, request.bundle),
+        hook_state: HookState::new(spec, request.id, request.bundle, builder.landlock.as_deref()),
+        landlock: builder.landlock,
         cgroup: builder.cgroup,
         net_devices,
         intel_rdt,

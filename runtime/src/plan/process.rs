@@ -1,7 +1,7 @@
 //! From `process` to the steps between the pivot and exec.
 
 use super::step::{ChildHooks, Lsm, Step};
-use super::{Builder, Error, IdMaps, Listener, Preserved, Program, c_string};
+use super::{Builder, Error, IdMaps, Listener, Preserved, Program, c_string, landlock};
 use crate::credentials::{Capabilities, Identity, Limit};
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -56,12 +56,16 @@ pub(super) fn add(
             metadata: filter.listener_metadata.clone(),
         })
     });
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    let abi = builder.host.landlock_abi;
+    let landlock = landlock::decide(builder.request.spec, abi, no_new_privileges, available)?;
     let start_hooks = (!hooks.start_container.is_empty()).then_some(Step::Hooks(ChildHooks::StartContainer));
     let end = End {
         cwd: c_string(cwd.clone().into_os_string())?,
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        no_new_privileges,
         identity,
         capabilities,
+        landlock: landlock.and_then(|decision| builder.take_landlock(decision)),
         seccomp: filter.map(|filter| Step::Seccomp(Box::new(filter))),
         tracing: tracing(builder),
         start_hooks,
@@ -76,6 +80,7 @@ pub(super) struct End {
     pub(super) no_new_privileges: bool,
     pub(super) identity: Identity,
     pub(super) capabilities: Capabilities,
+    pub(super) landlock: Option<Step>,
     pub(super) seccomp: Option<Step>,
     pub(super) tracing: Option<Step>,
     pub(super) start_hooks: Option<Step>,
@@ -95,12 +100,18 @@ fn tracing(builder: &Builder<'_>) -> Option<Step> {
 
 /// The order near exec. Without `no_new_privs` only `CAP_SYS_ADMIN` may load a filter, so the filter comes
 /// before the capabilities are dropped; with it the filter comes last, so that it need not allow our calls.
+///
+/// Landlock demands the same of its caller, and comes right before the filter, which need not allow its calls
+/// then. With `no_new_privs` and without a listener that is after everything that opens paths, the startContainer
+/// hooks included. Otherwise these hooks are under Landlock as they are under the filter; of our own work only the
+/// look for `HOME` would open a file after it, and is done before.
 pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     let End {
         cwd,
         no_new_privileges,
         identity,
         capabilities,
+        landlock,
         seccomp,
         tracing,
         start_hooks,
@@ -108,13 +119,18 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     steps.push(Step::CloseDescriptors);
     steps.push(Step::EnterDirectory(cwd));
     let has_listener = matches!(&seccomp, Some(Step::Seccomp(filter)) if filter.listener_path.is_some());
-    let (mut privileged, mut created, mut last) = (None, None, None);
-    match (no_new_privileges, has_listener) {
-        (false, _) => privileged = seccomp,
+    let (mut privileged, mut created, mut last) = (Vec::new(), Vec::new(), Vec::new());
+    let place = match (no_new_privileges, has_listener) {
+        (false, _) => &mut privileged,
         // `create` hands the listener over: after it nobody reads the channel.
-        (true, true) => created = seccomp,
-        (true, false) => last = seccomp,
+        (true, true) => &mut created,
+        (true, false) => &mut last,
+    };
+    if landlock.is_some() && !no_new_privileges {
+        place.push(Step::FindHome);
     }
+    place.extend(landlock);
+    place.extend(seccomp);
     if no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
@@ -607,31 +623,64 @@ mod tests {
         assert_eq!((sets.permitted, sets.ambient, notes.len()), (1, 0, 1));
     }
 
-    #[test]
-    fn the_filter_s_place_depends_on_no_new_privs() {
-        let order = |no_new_privileges| {
-            let mut steps = Vec::new();
-            let end = End {
-                cwd: c"/".into(),
-                no_new_privileges,
-                identity: Identity::default(),
-                capabilities: Capabilities::default(),
-                seccomp: Some(Step::ReadonlyRoot),
-                tracing: None,
-                start_hooks: None,
-            };
-            add_end(&mut steps, end);
-            let filter = steps
-                .iter()
-                .position(|step| matches!(step, Step::ReadonlyRoot))
-                .unwrap();
-            let drop = steps
-                .iter()
-                .position(|step| matches!(step, Step::Credentials { .. }))
-                .unwrap();
-            (filter < drop, filter == steps.len() - 1)
+    /// The names of the last steps that matter, in their order.
+    fn order(no_new_privileges: bool, seccomp: &str) -> Vec<&'static str> {
+        let mut steps = Vec::new();
+        let profile = serde_json::from_str(seccomp).unwrap();
+        let end = End {
+            cwd: c"/".into(),
+            no_new_privileges,
+            identity: Identity::default(),
+            capabilities: Capabilities::default(),
+            landlock: Some(Step::Landlock(Box::default())),
+            seccomp: Some(Step::Seccomp(Box::new(
+                crate::seccomp::compile(&profile).unwrap(),
+            ))),
+            tracing: None,
+            start_hooks: Some(Step::Hooks(ChildHooks::StartContainer)),
         };
-        assert_eq!(order(false), (true, false));
-        assert_eq!(order(true), (false, true));
+        add_end(&mut steps, end);
+        let name = |step: &Step| {
+            Some(match step {
+                Step::FindHome => "home",
+                Step::Landlock(_) => "landlock",
+                Step::Seccomp(_) => "filter",
+                Step::Credentials { .. } => "credentials",
+                Step::FindProgram => "program",
+                Step::AwaitStart => "start",
+                Step::Hooks(_) => "hooks",
+                _ => return None,
+            })
+        };
+        steps.iter().filter_map(name).collect()
+    }
+
+    #[test]
+    fn the_place_of_filter_and_landlock_depends_on_no_new_privs() {
+        let plain = r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#;
+        let notify = r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/agent",
+            "syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}"#;
+        for profile in [plain, notify] {
+            assert_eq!(
+                order(false, profile),
+                [
+                    "home",
+                    "landlock",
+                    "filter",
+                    "credentials",
+                    "program",
+                    "start",
+                    "hooks"
+                ]
+            );
+        }
+        assert_eq!(
+            order(true, plain),
+            ["credentials", "program", "start", "hooks", "landlock", "filter"]
+        );
+        assert_eq!(
+            order(true, notify),
+            ["credentials", "program", "landlock", "filter", "start", "hooks"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The child's work as data: what `init` executes, in order, without deciding again.
 
 use crate::credentials::{Capabilities, Identity, Limit};
+use crate::landlock::Landlock;
 use crate::rootfs::cgroupfs::CgroupMount;
 use crate::rootfs::device::Device;
 use crate::rootfs::mount::{Mount, Propagation};
@@ -164,6 +165,11 @@ pub enum Step {
     Personality(u64),
     /// Forbid gaining privileges through exec.
     NoNewPrivileges,
+    /// Complete the environment with `HOME`, where `/etc/passwd` may not be readable any more when the program is
+    /// looked for.
+    FindHome,
+    /// Restrict files, TCP ports and scopes.
+    Landlock(Box<Landlock>),
     /// Load the system call filter.
     Seccomp(Box<Filter>),
     /// Become the process's user and drop capabilities.
@@ -267,6 +273,8 @@ impl fmt::Display for Step {
             Self::Affinity(_) => f.write_str("set the processor affinity"),
             Self::Personality(_) => f.write_str("set the personality"),
             Self::NoNewPrivileges => f.write_str("set no_new_privs"),
+            Self::FindHome => f.write_str("find the home directory"),
+            Self::Landlock(rules) => rules.fmt(f),
             Self::Seccomp(_) => f.write_str("load the seccomp filter"),
             Self::Credentials { identity, .. } => {
                 write!(f, "become user {}:{}", identity.uid, identity.gid)

@@ -8,6 +8,7 @@ pub mod clone;
 pub mod entry;
 pub mod exec;
 pub mod keyring;
+pub mod landlock;
 pub mod mount;
 pub mod process;
 pub mod seccomp;
