@@ -3,7 +3,7 @@
 use crate::request::Kind;
 
 /// Kind, name, text.
-static ALL: [(Kind, &str, &str); 4] = [
+static ALL: [(Kind, &str, &str); 5] = [
     (
         Kind::Seccomp,
         "default",
@@ -23,6 +23,11 @@ static ALL: [(Kind, &str, &str); 4] = [
         Kind::Landlock,
         "agent",
         include_str!("../data/landlock-agent.toml"),
+    ),
+    (
+        Kind::Landlock,
+        "agent-network",
+        include_str!("../data/landlock-agent-network.toml"),
     ),
 ];
 
