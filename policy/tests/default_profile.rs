@@ -248,3 +248,41 @@ fn the_same_calls_pass_without_a_profile() {
     }
     assert_ne!(answers.get("tiocsti"), Some(&EPERM), "{ran}");
 }
+
+/// Landlock's part: `/dev` is a writable tmpfs, `/` can be read, and the port is only closed.
+#[test]
+fn files_and_ports_beyond_the_policy_are_refused() {
+    let Some(sandbox) = Sandbox::new() else {
+        return;
+    };
+    let Some(bash) = on_the_host("bash") else {
+        return;
+    };
+    let script = r"
+        ls / >/dev/null && echo listed
+        echo x >/dev/made && echo made
+        echo y >/tmp/made && echo kept
+        (exec 3<>/dev/tcp/127.0.0.1/9) 2>&1 | grep -o 'Permission denied\|Connection refused' | sort -u
+        exit 0";
+    for (landlock, expected) in [
+        ("agent", "kept\nPermission denied\n"),
+        ("agent-network", "kept\nConnection refused\n"),
+    ] {
+        let policy = load(&Request {
+            landlock: Some(Choice::named(Kind::Landlock, landlock)),
+            landlock_strict: true,
+            ..Request::default()
+        })
+        .expect("a built-in policy");
+        let ran = sandbox.run(Some(&policy), &[&bash, "-c", script]);
+        if ran.status != Some(0) && ran.stderr.contains("landlock") {
+            return lacking(&format!(
+                "Landlock with every right of the policy: {}",
+                ran.stderr
+            ));
+        }
+        assert_eq!(ran.stdout, expected, "{landlock}: {ran}");
+    }
+    let ran = sandbox.run(None, &[&bash, "-c", script]);
+    assert_eq!(ran.stdout, "listed\nmade\nkept\nConnection refused\n", "{ran}");
+}

@@ -146,4 +146,20 @@ mod tests {
             is_call("socketcall") && !is_native("socketcall") && is_native("openat2") && !is_call("opena")
         );
     }
+
+    #[test]
+    fn the_built_in_profiles_decide_every_native_call() {
+        for name in ["default", "service"] {
+            let text = crate::builtin::text(crate::Kind::Seccomp, name).expect("a built-in profile");
+            let policy = crate::SeccompPolicy::parse(text, None).expect("a valid profile");
+            let decided = |call: &&str| {
+                policy
+                    .rules()
+                    .iter()
+                    .any(|rule| rule.names.iter().any(|n| n == call))
+            };
+            let left: Vec<_> = X86_64.iter().filter(|call| !decided(call)).collect();
+            assert!(left.is_empty(), "{name} has no rule for {left:?}");
+        }
+    }
 }

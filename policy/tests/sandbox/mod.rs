@@ -50,7 +50,7 @@ fn runtime() -> &'static Path {
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) stdout: String,
-    stderr: String,
+    pub(crate) stderr: String,
     pub(crate) status: Option<i32>,
 }
 
