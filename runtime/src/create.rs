@@ -13,6 +13,7 @@ use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
 use crate::sync::{FromChild, ToChild};
 use crate::{intel_rdt, net_device, readiness};
+use nucleus_sys::process::Batch;
 use nucleus_sys::signal;
 use rustix::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -203,7 +204,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
     }
     .run(Handed {
         given: Vec::new(),
-        tasks: Vec::new(),
+        tasks: Batch::default(),
         start,
         console,
         mask,

@@ -8,6 +8,7 @@ use crate::plan::{Plan, Program};
 use crate::rootfs::{Rootfs, device};
 use crate::sync::{Channel, Failure, ToChild};
 use crate::{landlock, program, terminal};
+use nucleus_sys::process::Batch;
 use nucleus_sys::signal::SignalMask;
 use nucleus_sys::{clone, exec, keyring, process, signal};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -23,7 +24,7 @@ pub struct Child<'plan> {
     /// Namespaces and mount sources, by [`FdSlot`](crate::plan::step::FdSlot).
     pub opened: Vec<OwnedFd>,
     /// Version 1 `tasks` files.
-    pub tasks: Vec<OwnedFd>,
+    pub tasks: Batch,
     /// The protocol's end.
     pub channel: Channel,
     /// `create`: where the byte of `start` comes from, and where a later failure goes.

@@ -24,6 +24,9 @@ use std::os::unix::ffi::OsStrExt;
 /// # Errors
 /// The failed call: the command must not go on then.
 pub fn protect_binary() -> Result<(), Fault> {
+    if nucleus_sys::entry::is_protected() {
+        return Ok(());
+    }
     let own = openat(
         CWD,
         c"/proc/self/exe",

@@ -11,6 +11,7 @@ use crate::plan::{Plan, ToOpen};
 use crate::rootfs::mount::open_source;
 use crate::sync::{self, Channel, Failure};
 use nucleus_sys::clone::{self, Forked, clone3, setns};
+use nucleus_sys::process::Batch;
 use nucleus_sys::signal::SignalMask;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -36,7 +37,7 @@ pub struct Handed {
     /// Opened already; these come first among the child's descriptors.
     pub given: Vec<OwnedFd>,
     /// Version 1 `tasks` files.
-    pub tasks: Vec<OwnedFd>,
+    pub tasks: Batch,
     /// The FIFOs of a container that waits for `start`.
     pub start: Option<StartFifos>,
     /// Connected to `--console-socket`.

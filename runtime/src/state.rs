@@ -425,6 +425,18 @@ impl Directory {
     /// # Errors
     /// The failed call.
     pub fn remove(self) -> Result<(), Error> {
+        // The files that every container has; what else is there is looked for only if that was not all.
+        for name in ["init", "state.json", "config.json"] {
+            match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(file_error("unlink", &self.path.join(name), errno)),
+            }
+        }
+        match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(errno) => return Err(file_error("rmdir", &self.path, errno)),
+        }
         let names = self
             .names()
             .map_err(|errno| file_error("read", &self.path, errno))?;

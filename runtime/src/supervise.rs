@@ -29,7 +29,14 @@ pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<i32> {
     let mut relay = foreground.terminal.map(Relay::new);
     let mut readiness = foreground.readiness;
     loop {
-        if let Some(code) = reap(foreground.pidfd)? {
+        let ended = wait_for_event(
+            foreground.pidfd,
+            signals.as_fd(),
+            relay.as_ref(),
+            readiness.as_ref(),
+        )?;
+        let code = if ended { reap(foreground.pidfd)? } else { None };
+        if let Some(code) = code {
             if let Some(relay) = &mut relay {
                 relay.drain();
             }
@@ -38,12 +45,6 @@ pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<i32> {
             }
             return Ok(code);
         }
-        wait_for_event(
-            foreground.pidfd,
-            signals.as_fd(),
-            relay.as_ref(),
-            readiness.as_ref(),
-        )?;
         pass_signals(signals.as_fd(), foreground.pidfd, relay.as_ref())?;
         if let Some(relay) = &mut relay {
             relay.copy()?;
@@ -68,12 +69,13 @@ fn reap(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<i32>> {
     ))
 }
 
+/// Waits for anything to happen; tells whether the process has ended.
 fn wait_for_event(
     pidfd: BorrowedFd<'_>,
     signals: BorrowedFd<'_>,
     relay: Option<&Relay>,
     readiness: Option<&readiness::Relay>,
-) -> rustix::io::Result<()> {
+) -> rustix::io::Result<bool> {
     let mut fds = vec![
         PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
         PollFd::from_borrowed_fd(signals, PollFlags::IN),
@@ -83,7 +85,8 @@ fn wait_for_event(
     }
     fds.extend(readiness.map(|readiness| PollFd::new(readiness, PollFlags::IN)));
     match poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Ok(!fds[0].revents().is_empty()),
+        Err(Errno::INTR) => Ok(false),
         Err(errno) => Err(errno),
     }
 }

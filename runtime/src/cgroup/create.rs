@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nucleus_sys::bpf;
+use nucleus_sys::process::Batch;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
 
@@ -21,7 +22,7 @@ pub struct Entered {
     /// The cgroup2 directory, for `clone3(CLONE_INTO_CGROUP)`.
     pub into: Option<OwnedFd>,
     /// The `tasks` files of version 1: the single-threaded child writes `0` to each.
-    pub tasks: Vec<OwnedFd>,
+    pub tasks: Batch,
     /// For the container's state.
     pub record: Record,
     /// Keeps a scope open until the container's own process is in it: dropped with the rest after clone3.
@@ -37,33 +38,43 @@ pub struct Entered {
 /// The kernel refuses a directory or a value, or lacks what the configuration asks for.
 pub fn create(plan: &Plan) -> Result<Entered, Error> {
     let mut entered = Entered::default();
-    entered.tasks.reserve_exact(plan.directories.len());
     entered.record.places.reserve_exact(plan.directories.len());
-    for directory in &plan.directories {
-        let added = match &plan.scope {
-            None => entered.add(directory),
-            Some(scope) => entered.add_scope(directory, scope),
-        };
-        let Err(error) = added else { continue };
-        // What is left behind here was taken by others meanwhile; the first failure is the one to tell.
-        let _ = entered.record.delete();
-        let refused = matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS));
-        return if plan.dispensable && refused {
-            Ok(Entered::default())
-        } else {
-            Err(error)
-        };
+    let Err(error) = entered.add_all(plan) else {
+        return Ok(entered);
+    };
+    // What is left behind here was taken by others meanwhile; the first failure is the one to tell.
+    let _ = entered.record.delete();
+    let refused = matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS));
+    if plan.dispensable && refused {
+        Ok(Entered::default())
+    } else {
+        Err(error)
     }
-    Ok(entered)
 }
 
 impl Entered {
-    fn add(&mut self, directory: &Directory) -> Result<(), Error> {
-        let made = make(directory)?;
-        self.fill(directory, made)
+    fn add_all(&mut self, plan: &Plan) -> Result<(), Error> {
+        // The files of all limits get numbers next to each other, and those of all tasks files after them: one
+        // close_range(2) for each kind.
+        let mut spent = Batch::default();
+        for directory in &plan.directories {
+            match &plan.scope {
+                None => {
+                    let made = make(directory)?;
+                    self.fill(directory, made, &mut spent)?;
+                }
+                Some(scope) => self.add_scope(directory, scope, &mut spent)?,
+            }
+        }
+        drop(spent);
+        let places = self.record.places.iter().filter(|place| !place.is_unified());
+        self.tasks = places
+            .map(|place| open_tasks(&place.path))
+            .collect::<Result<_, _>>()?;
+        Ok(())
     }
 
-    fn add_scope(&mut self, directory: &Directory, scope: &Scope) -> Result<(), Error> {
+    fn add_scope(&mut self, directory: &Directory, scope: &Scope, spent: &mut Batch) -> Result<(), Error> {
         self.record.scope = Some(scope.clone());
         let (below, placeholder) = systemd::start(scope, &directory.writes)?;
         self.placeholder = Some(placeholder);
@@ -72,11 +83,11 @@ impl Entered {
             path,
             ..directory.clone()
         };
-        self.fill(&found, 1)
+        self.fill(&found, 1, spent)
     }
 
-    /// Sets the limits of a directory, of whose path the last `made` components are new, and opens it.
-    fn fill(&mut self, directory: &Directory, made: usize) -> Result<(), Error> {
+    /// Sets the limits of a directory, of whose path the last `made` components are new.
+    fn fill(&mut self, directory: &Directory, made: usize, spent: &mut Batch) -> Result<(), Error> {
         let path = &directory.path;
         self.record.places.push(Place {
             controllers: directory.controllers.clone(),
@@ -87,30 +98,24 @@ impl Entered {
         if made == 0 {
             self.record.refuse_occupied(path)?;
         }
-        if made > 1 && !directory.is_unified() {
-            prepare_parents(directory, made)?;
-        }
-        let cpuset = directory.controllers.split(',').any(|each| each == "cpuset");
-        if directory.writes.is_empty() && !directory.is_unified() && !cpuset {
-            self.tasks.push(open_tasks(CWD, &format!("{path}/tasks"), path)?);
-            return Ok(());
+        if !directory.is_unified() {
+            if made > 1 {
+                prepare_parents(directory, made, spent)?;
+            }
+            if directory.controllers.split(',').any(|each| each == "cpuset") {
+                inherit_cpuset(directory, made, spent)?;
+            }
+            return set(None, directory, spent);
         }
         let at = open_directory(path)?;
-        if cpuset {
-            inherit_cpuset(at.as_fd(), directory, made)?;
-        }
-        set(at.as_fd(), directory)?;
+        set(Some(at.as_fd()), directory, spent)?;
         if let Some(code) = &directory.program {
             let program =
                 bpf::load_device_program(code).map_err(Error::io("load device program for", path))?;
             bpf::attach_device_program(at.as_fd(), program.as_fd(), None)
                 .map_err(Error::io("attach device program to", path))?;
         }
-        if directory.is_unified() {
-            self.into = Some(at);
-        } else {
-            self.tasks.push(open_tasks(at.as_fd(), "tasks", path)?);
-        }
+        self.into = Some(at);
         Ok(())
     }
 }
@@ -177,7 +182,7 @@ fn parents(path: &str, mount: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Gives new parents the real-time budget that their child is to get a part of.
-fn prepare_parents(directory: &Directory, made: usize) -> Result<(), Error> {
+fn prepare_parents(directory: &Directory, made: usize, spent: &mut Batch) -> Result<(), Error> {
     let budget: Vec<Write> = directory
         .writes
         .iter()
@@ -189,11 +194,10 @@ fn prepare_parents(directory: &Directory, made: usize) -> Result<(), Error> {
     }
     let ends: Vec<usize> = parents(&directory.path, directory.mount).collect();
     for end in &ends[ends.len().saturating_sub(made - 1)..] {
-        let path = &directory.path[..*end];
-        let at = open_directory(path)?;
         Target {
-            directory: at.as_fd(),
-            path,
+            directory: None,
+            path: &directory.path[..*end],
+            spent,
         }
         .apply(&budget, &mut || Ok(false))?;
     }
@@ -202,16 +206,17 @@ fn prepare_parents(directory: &Directory, made: usize) -> Result<(), Error> {
 
 /// Gives a version 1 cpuset the CPUs and memory nodes of its parent, except for what it has already and what
 /// its own writes are going to set: no process can enter one without.
-fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory, made: usize) -> Result<(), Error> {
+fn inherit_cpuset(directory: &Directory, made: usize, spent: &mut Batch) -> Result<(), Error> {
     // The parent needs it in any case: the kernel checks that the child's is a part of it.
-    let above = cpuset_above(&directory.path, directory.mount)?;
+    let above = cpuset_above(&directory.path, directory.mount, spent)?;
     for write in above {
         let set = directory.writes.iter().any(|own| own.file == write.file)
-            || made == 0 && read_line_at(at, &write.file, &directory.path)? != "\n";
+            || made == 0 && !read_line(&directory.path, &write.file, spent)?.is_empty();
         if !set {
             Target {
-                directory: at,
+                directory: None,
                 path: &directory.path,
+                spent,
             }
             .apply(&[write], &mut || Ok(false))?;
         }
@@ -221,21 +226,20 @@ fn inherit_cpuset(at: BorrowedFd<'_>, directory: &Directory, made: usize) -> Res
 
 /// The parent's cpuset, as writes to its child. Where it is empty it is filled in first, from further up. (A
 /// parent made for another container a moment ago is still empty.)
-fn cpuset_above(path: &str, mount: usize) -> Result<[Write; 2], Error> {
+fn cpuset_above(path: &str, mount: usize, spent: &mut Batch) -> Result<[Write; 2], Error> {
     let parent = &path[..path.rfind('/').unwrap_or(mount).max(mount)];
-    let at = open_directory(parent)?;
-    let read = |file: &'static str| {
-        let mut value = read_line_at(at.as_fd(), file, parent)?;
-        value.truncate(value.trim_end().len());
+    let mut read = |file: &'static str| {
+        let value = read_line(parent, file, spent)?;
         Ok(Write::new("linux.cgroupsPath", file, value))
     };
     let mut writes = [read("cpuset.cpus")?, read("cpuset.mems")?];
     if parent.len() > mount && writes.iter().any(|write| write.value.is_empty()) {
-        for (write, above) in writes.iter_mut().zip(cpuset_above(parent, mount)?) {
+        for (write, above) in writes.iter_mut().zip(cpuset_above(parent, mount, spent)?) {
             if write.value.is_empty() {
                 Target {
-                    directory: at.as_fd(),
+                    directory: None,
                     path: parent,
+                    spent,
                 }
                 .apply(std::slice::from_ref(&above), &mut || Ok(false))?;
                 *write = above;
@@ -246,7 +250,7 @@ fn cpuset_above(path: &str, mount: usize) -> Result<[Write; 2], Error> {
 }
 
 /// Makes the writes of one directory, switching on controllers of cgroup2 where their files are missing.
-pub(super) fn set(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error> {
+pub(super) fn set(at: Option<BorrowedFd<'_>>, directory: &Directory, spent: &mut Batch) -> Result<(), Error> {
     let mut tried = !directory.is_unified();
     let mut enable_once = || {
         if std::mem::replace(&mut tried, true) {
@@ -257,6 +261,7 @@ pub(super) fn set(at: BorrowedFd<'_>, directory: &Directory) -> Result<(), Error
     Target {
         directory: at,
         path: &directory.path,
+        spent,
     }
     .apply(&directory.writes, &mut enable_once)
 }
@@ -296,32 +301,33 @@ pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Error> {
     open(path, flags, Mode::empty()).map_err(Error::io("open cgroup", path))
 }
 
-pub(super) fn open_tasks(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<OwnedFd, Error> {
-    openat(
-        at,
-        file,
-        OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-        Mode::empty(),
-    )
-    .map_err(Error::io("open the tasks file of cgroup", path))
+pub(super) fn open_tasks(path: &str) -> Result<OwnedFd, Error> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    open(format!("{path}/tasks"), flags, Mode::empty())
+        .map_err(Error::io("open the tasks file of cgroup", path))
 }
 
 /// Reads a whole file below an open directory.
 pub(super) fn read_at(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<String, Error> {
-    read_until(at, file, path, |_| false)
+    read_until(at, file, path, |_| false).map(|(text, _)| text)
 }
 
-/// Reads a file of one line: its newline saves the read that would find the end.
-fn read_line_at(at: BorrowedFd<'_>, file: &str, path: &str) -> Result<String, Error> {
-    read_until(at, file, path, |bytes| bytes.last() == Some(&b'\n'))
+/// Reads a file of one line, without its newline, which saves the read that would find the end.
+fn read_line(path: &str, file: &str, spent: &mut Batch) -> Result<String, Error> {
+    let whole = format!("{path}/{file}");
+    let (mut line, descriptor) = read_until(CWD, &whole, "", |bytes| bytes.last() == Some(&b'\n'))?;
+    spent.spend(descriptor);
+    line.truncate(line.trim_end().len());
+    Ok(line)
 }
 
-fn read_until(
+/// Reads a file until it ends or is `complete`.
+pub(super) fn read_until(
     at: BorrowedFd<'_>,
     file: &str,
     path: &str,
     complete: impl Fn(&[u8]) -> bool,
-) -> Result<String, Error> {
+) -> Result<(String, OwnedFd), Error> {
     let failed = |source| Error::Io {
         act: "read",
         path: if path.is_empty() {
@@ -342,7 +348,8 @@ fn read_until(
             break;
         }
     }
-    String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ))
+    let text = String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ))?;
+    Ok((text, descriptor))
 }
 
 /// Removes one directory. A cgroup's files need no removal.

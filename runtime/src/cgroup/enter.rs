@@ -2,8 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::CWD;
-
 use super::create::{open_directory, open_tasks, read_at};
 use super::record::{Place, Record};
 use super::{Entered, Error, path};
@@ -43,9 +41,7 @@ impl Record {
             if place.is_unified() {
                 entered.into = Some(open_directory(&path)?);
             } else {
-                entered
-                    .tasks
-                    .push(open_tasks(CWD, &format!("{path}/tasks"), &path)?);
+                entered.tasks.spend(open_tasks(&path)?);
             }
         }
         Ok(entered)

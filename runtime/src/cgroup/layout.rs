@@ -6,7 +6,7 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fstatfs, open};
 use rustix::io::Errno;
 
 use super::Error;
-use super::create::read_at;
+use super::create::{read_at, read_until};
 
 const TOP: &str = "/sys/fs/cgroup";
 const OWN: &str = "/proc/self/cgroup";
@@ -55,7 +55,13 @@ pub fn detect() -> Result<Layout, Error> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return Ok(Layout::None),
         other => other.map_err(Error::io("open", TOP))?,
     };
-    let own = match read_at(CWD, OWN, "") {
+    // The cgroup2 hierarchy, where there is one, comes last: its line saves the read that would find the end.
+    let complete = |text: &[u8]| {
+        text.strip_suffix(b"\n")
+            .and_then(|text| text.rsplit(|byte| *byte == b'\n').next())
+            .is_some_and(|line| line.starts_with(b"0::"))
+    };
+    let own = match read_until(CWD, OWN, "", complete).map(|(text, _)| text) {
         // A kernel without cgroups.
         Err(Error::Io {
             source: Errno::NOENT, ..

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nucleus_sys::bpf;
+use nucleus_sys::process::Batch;
 use oci_spec::runtime::LinuxResources;
 
 use super::Error;
@@ -53,7 +54,7 @@ impl Record {
                 continue;
             }
             let at = open_directory(&directory.path)?;
-            set(at.as_fd(), directory)?;
+            set(Some(at.as_fd()), directory, &mut Batch::default())?;
             if let Some(code) = &directory.program {
                 replace_program(at.as_fd(), code, &directory.path)?;
             }

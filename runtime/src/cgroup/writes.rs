@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, openat};
+use nucleus_sys::process::Batch;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::Error;
@@ -50,9 +51,13 @@ impl Write {
 
 /// A cgroup directory that is being written to.
 pub(super) struct Target<'a> {
-    pub(super) directory: BorrowedFd<'a>,
-    /// Its absolute path, for errors.
+    /// Without it the files are found by their absolute path: opening and closing the directory costs more
+    /// than walking the path for the one or two files that most hierarchies get.
+    pub(super) directory: Option<BorrowedFd<'a>>,
+    /// Its absolute path.
     pub(super) path: &'a str,
+    /// Takes the files, to be closed together.
+    pub(super) spent: &'a mut Batch,
 }
 
 /// A file that stays open for further values, as device rules come.
@@ -67,7 +72,7 @@ impl Target<'_> {
     ///
     /// `missing` is called when a file does not exist, and tells whether it did something about it.
     pub(super) fn apply(
-        &self,
+        &mut self,
         writes: &[Write],
         missing: &mut dyn FnMut() -> Result<bool, Error>,
     ) -> Result<(), Error> {
@@ -81,11 +86,15 @@ impl Target<'_> {
                 other => other?,
             }
         }
+        self.spend(open);
         while !refused.is_empty() {
             let mut still = Vec::new();
             let mut first = None;
             for write in &refused {
-                match self.one(write, &mut None, missing) {
+                let mut open = None;
+                let result = self.one(write, &mut open, missing);
+                self.spend(open);
+                match result {
                     Err(
                         error @ Error::Set {
                             source: Errno::INVAL, ..
@@ -106,7 +115,7 @@ impl Target<'_> {
     }
 
     fn one<'w>(
-        &self,
+        &mut self,
         write: &'w Write,
         open: &mut Open<'w>,
         missing: &mut dyn FnMut() -> Result<bool, Error>,
@@ -147,7 +156,7 @@ impl Target<'_> {
     }
 
     /// The write under its second name; nothing where there is no such name or no such file.
-    fn alternative<'w>(&self, write: &'w Write, open: &mut Open<'w>) -> Option<Result<(), Error>> {
+    fn alternative<'w>(&mut self, write: &'w Write, open: &mut Open<'w>) -> Option<Result<(), Error>> {
         let (file, value) = write.or.as_ref()?;
         match self.set(write, file, value, open) {
             Err(Error::Set {
@@ -157,25 +166,40 @@ impl Target<'_> {
         }
     }
 
-    fn set<'w>(&self, write: &Write, file: &'w str, value: &str, open: &mut Open<'w>) -> Result<(), Error> {
+    fn set<'w>(
+        &mut self,
+        write: &Write,
+        file: &'w str,
+        value: &str,
+        open: &mut Open<'w>,
+    ) -> Result<(), Error> {
+        let name = format!("{}/{file}", self.path);
         let failed = |source| Error::Set {
             property: write.property.clone(),
-            file: format!("{}/{file}", self.path),
+            file: name.clone(),
             value: value.to_owned(),
             source,
         };
         if open.as_ref().is_none_or(|(name, _)| *name != file) {
+            self.spend(open.take());
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            *open = Some((
-                file,
-                openat(self.directory, file, flags, Mode::empty()).map_err(failed)?,
-            ));
+            let opened = match self.directory {
+                Some(directory) => openat(directory, file, flags, Mode::empty()),
+                None => openat(CWD, &name, flags, Mode::empty()),
+            };
+            *open = Some((file, opened.map_err(failed)?));
         }
         match open {
             Some((_, descriptor)) => rustix::io::write(descriptor.as_fd(), value.as_bytes())
                 .map(drop)
                 .map_err(failed),
             None => Ok(()),
+        }
+    }
+
+    fn spend(&mut self, open: Open<'_>) {
+        if let Some((_, descriptor)) = open {
+            self.spent.spend(descriptor);
         }
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn root_and_mounts(
     }
     devices::add(builder)?;
     sysctl::add(builder)?;
-    if !process.cwd().as_os_str().is_empty() {
+    // The root itself is there.
+    if !matches!(process.cwd().to_str(), Some("" | "/")) {
         builder.steps.push(Step::WorkingDirectory(c_string(
             process.cwd().clone().into_os_string(),
         )?));

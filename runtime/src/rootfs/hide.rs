@@ -7,7 +7,7 @@ use super::{Rootfs, attach_on, clone_mount};
 use crate::fault::{Call, Fault};
 use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::ffi::CString;
 
@@ -25,15 +25,20 @@ impl Rootfs {
     /// The failed call with the path.
     pub fn mask(&mut self, paths: &[CString], null: &OwnedFd) -> Result<(), Fault> {
         for path in paths {
-            let Some(target) = self.existing(path)? else {
-                continue;
-            };
-            let stat = rustix::fs::fstat(&target).call_on("fstat", || lossy(path))?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                self.mask_directory(target.as_fd())
-                    .map_err(|fault| on(fault, path))?;
-            } else {
-                bind_on(null.as_fd(), target.as_fd()).call_on("mount over", || lossy(path))?;
+            // As a directory first: that saves the look at what was opened. If somebody puts one in the other's
+            // place in between, the mount over it fails.
+            match open_in_root(self.fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(target) => self
+                    .mask_directory(target.as_fd())
+                    .map_err(|fault| on(fault, path))?,
+                Err(Errno::NOENT) => {}
+                Err(Errno::NOTDIR) => {
+                    let Some(target) = self.existing(path)? else {
+                        continue;
+                    };
+                    bind_on(null.as_fd(), target.as_fd()).call_on("mount over", || lossy(path))?;
+                }
+                Err(errno) => return Err(errno).call_on("openat2", || lossy(path)),
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! Code here must not use the C library, thread-local storage or `memcpy`: nothing is initialised yet.
 
 use core::arch::{asm, naked_asm};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// The ELF entry point of the runtime's binary (see its `build.rs`): tries to re-execute, then goes on to
 /// the C library's `_start` as if nothing had been.
@@ -53,6 +54,11 @@ unsafe extern "C" fn reexecute(stack: *const usize) {
     // is close-on-exec and closed on failure; argv and the environment are the kernel's own.
     unsafe {
         let path = c"/proc/self/exe".as_ptr() as usize;
+        if is_read_only(path) {
+            // The second time, or there is nothing to protect.
+            PROTECTED.store(true, Ordering::Relaxed);
+            return;
+        }
         let empty = c"".as_ptr() as usize;
         let flags = (OPEN_TREE_CLONE | libc::O_CLOEXEC) as usize;
         let tree = syscall5(libc::SYS_open_tree, libc::AT_FDCWD as usize, path, flags, 0, 0);
@@ -67,16 +73,8 @@ unsafe extern "C" fn reexecute(stack: *const usize) {
             userns: 0,
         };
         let at_empty = libc::AT_EMPTY_PATH as usize;
-        if !is_read_only(tree)
-            && syscall5(
-                libc::SYS_mount_setattr,
-                tree,
-                empty,
-                at_empty,
-                &raw const attr as usize,
-                32,
-            ) == 0
-        {
+        let attr = &raw const attr as usize;
+        if syscall5(libc::SYS_mount_setattr, tree, empty, at_empty, attr, 32) == 0 {
             let envp = argv.add(argc + 1) as usize;
             syscall5(libc::SYS_execveat, tree, empty, argv as usize, envp, at_empty);
         }
@@ -95,19 +93,27 @@ struct Attr {
     userns: u64,
 }
 
-/// Whether the mount behind a descriptor is read-only already: then this is the second time, or there is
-/// nothing to protect.
-unsafe fn is_read_only(fd: usize) -> bool {
+/// Whether the file at a path, a C string's address, is on a read-only mount.
+unsafe fn is_read_only(path: usize) -> bool {
     const ST_RDONLY: u64 = 1;
     // struct statfs is fifteen words; f_flags, which the C library hides, is word 10.
     let mut buffer = core::mem::MaybeUninit::<[u64; 15]>::uninit();
     // SAFETY: the kernel fills the whole structure when it returns 0.
     unsafe {
-        if syscall5(libc::SYS_fstatfs, fd, buffer.as_mut_ptr() as usize, 0, 0, 0) < 0 {
+        if syscall5(libc::SYS_statfs, path, buffer.as_mut_ptr() as usize, 0, 0, 0) < 0 {
             return false;
         }
         buffer.as_ptr().cast::<u64>().add(10).read() & ST_RDONLY != 0
     }
+}
+
+/// Set by the first instructions when they have seen that the binary is on a read-only mount.
+static PROTECTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is known to run from a read-only mount of its binary, so that looking again, three
+/// system calls, can be spared. False says nothing.
+pub fn is_protected() -> bool {
+    PROTECTED.load(Ordering::Relaxed)
 }
 
 /// Whether an argument is the name of a command that enters containers. An argument that only happens to be

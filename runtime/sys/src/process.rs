@@ -1,7 +1,7 @@
 //! Attributes of the calling process that `rustix` does not cover.
 
 use crate::check;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
 use std::ffi::CStr;
 
@@ -16,6 +16,51 @@ pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     // SAFETY: closing descriptors touches no memory. Owners of closed descriptors live in a process that is
     // about to exec or exit and never drops them (see the init and exec roads).
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Descriptors that are closed together when it is dropped, with one `close_range(2)` for each run of adjacent
+/// numbers instead of one `close(2)` for each descriptor.
+#[derive(Debug, Default)]
+pub struct Batch(Vec<OwnedFd>);
+
+impl Batch {
+    /// So many never run into `RLIMIT_NOFILE`.
+    const MOST: usize = 128;
+
+    /// Takes a descriptor over. A batch that is full is closed first.
+    pub fn spend(&mut self, fd: OwnedFd) {
+        if self.0.len() >= Self::MOST {
+            *self = Self::default();
+        }
+        self.0.push(fd);
+    }
+}
+
+impl FromIterator<OwnedFd> for Batch {
+    fn from_iter<T: IntoIterator<Item = OwnedFd>>(fds: T) -> Self {
+        Self(fds.into_iter().collect())
+    }
+}
+
+impl std::ops::Deref for Batch {
+    type Target = [OwnedFd];
+
+    fn deref(&self) -> &[OwnedFd] {
+        &self.0
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let mut numbers: Vec<RawFd> = self.0.drain(..).map(IntoRawFd::into_raw_fd).collect();
+        numbers.sort_unstable();
+        for run in numbers.chunk_by(|one, next| one + 1 == *next) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                // Every number from the first to the last was owned by this batch.
+                let _ = close_range(*first, *last);
+            }
+        }
+    }
 }
 
 /// Sets the execution domain. `personality(2)`.
@@ -151,4 +196,32 @@ pub fn inherit(fd: RawFd) -> Result<OwnedFd> {
     // SAFETY: the descriptor is open and was not close-on-exec, so this process has not made it (all of ours
     // are, from their first moment) and nothing here owns it; the flag, now set, lets nobody take it again.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_closes_its_own_descriptors_only() {
+        let open = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let mut all: Vec<OwnedFd> = (0..6).map(|_| open()).collect();
+        let kept = all.remove(2);
+        let numbers: Vec<RawFd> = all.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut batch = Batch::default();
+        // In any order.
+        all.into_iter().rev().for_each(|fd| batch.spend(fd));
+        assert_eq!(batch.len(), 5);
+        drop(batch);
+        assert!(is_open(kept.as_raw_fd()));
+        assert!(!is_null(&numbers, kept.as_raw_fd()));
+    }
+
+    /// Whether one of the numbers still is a descriptor of the null device; other tests open files meanwhile.
+    fn is_null(numbers: &[RawFd], kept: RawFd) -> bool {
+        numbers.iter().filter(|number| **number != kept).any(|number| {
+            std::fs::read_link(format!("/proc/self/fd/{number}"))
+                .is_ok_and(|link| link.as_os_str() == "/dev/null")
+        })
+    }
 }

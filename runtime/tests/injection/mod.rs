@@ -40,18 +40,24 @@ const HARMLESS: &[i64] = &[
     libc::SYS_fcntl,
 ];
 
+/// `open_tree_attr(2)`.
+const SYS_OPEN_TREE_ATTR: i64 = 467;
+
 /// Whether a command may succeed although this call of one of its processes failed.
 fn is_made_up_for(who: &str, number: usize, call: &Call) -> bool {
     match (who, call.number) {
         // Before main the binary is protected in the cheapest way; what fails there is made up for later.
-        (
-            "parent",
-            libc::SYS_open_tree | libc::SYS_fstatfs | libc::SYS_mount_setattr | libc::SYS_execveat,
-        ) => number < 10,
+        ("parent", libc::SYS_statfs | libc::SYS_open_tree | libc::SYS_mount_setattr | libc::SYS_execveat) => {
+            number < 10
+        }
+        // What is not closed now is closed by the end of the process.
+        ("parent", libc::SYS_close_range) => true,
         // A hierarchy that is not where it usually is, is looked for in the mount table.
         ("parent", libc::SYS_faccessat) => true,
         // The fork's check, in debug builds, that there is one thread.
         ("parent", libc::SYS_newfstatat) => call.object == "/proc/self/task",
+        // A mount that cannot be made in one call is made step by step.
+        (_, libc::SYS_fchdir | libc::SYS_mount | SYS_OPEN_TREE_ATTR) => who != "parent",
         // A device that may not be made is bound.
         (_, libc::SYS_mknodat) => who != "parent",
         // A right that the cgroup above does not have is left out.
