@@ -195,6 +195,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         host,
         options,
         directory,
+        spec: Some(spec),
         plan,
         record,
         undo: Undo {
@@ -257,6 +258,8 @@ struct Creation<'a> {
     host: HostFacts,
     options: &'a Options,
     directory: Directory,
+    /// Until the child is at work.
+    spec: Option<oci_spec::runtime::Spec>,
     plan: Plan,
     record: Record,
     undo: Undo,
@@ -322,6 +325,8 @@ impl Creation<'_> {
                 fault,
             })?;
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
+        // A thousand strings: nobody waits while they are freed here.
+        self.spec = None;
         loop {
             match spawned.receive(&self.plan)? {
                 FromChild::Mounted => {

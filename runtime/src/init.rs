@@ -303,10 +303,14 @@ impl Init<'_> {
         check_directory()
     }
 
-    fn run_hooks(&self, kind: ChildHooks) -> Result<(), Fault> {
+    fn run_hooks(&mut self, kind: ChildHooks) -> Result<(), Fault> {
         let plan = self.child.plan;
         let (hooks, status) = match kind {
-            ChildHooks::CreateContainer => (&plan.hooks.create_container, "creating"),
+            ChildHooks::CreateContainer => {
+                // Mounts have left the process in a directory that they cover. As runc does.
+                rustix::process::fchdir(self.rootfs()?.fd()).call("fchdir")?;
+                (&plan.hooks.create_container, "creating")
+            }
             ChildHooks::StartContainer => (&plan.hooks.start_container, "created"),
         };
         let state = plan.hook_state.json(status, Some(std::process::id()));

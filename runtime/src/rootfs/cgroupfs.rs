@@ -1,6 +1,8 @@
 //! The cgroup file system inside the container, versions 2 and 1.
 
-use super::mount::{Attributes, Parameter, Propagation, new_file_system, open_source};
+use super::mount::{
+    Attributes, Parameter, Propagation, mount_data, mount_flags, new_file_system, open_source,
+};
 use super::resolve::{self, Kind};
 use super::setup_fd::SetupFd;
 use super::{Rootfs, attach_on};
@@ -9,7 +11,7 @@ use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::mount;
 use std::ffi::{CStr, CString};
 use std::fmt;
 
@@ -111,8 +113,8 @@ fn attach_hierarchy(
     mkdirat(tmpfs, &*hierarchy.name, Mode::from_raw_mode(0o755)).call_on("mkdir", name)?;
     match &hierarchy.files {
         Files::New(parameters) => {
-            let data = data(parameters);
-            let flags = mount_flags(attributes);
+            let data = mount_data(parameters);
+            let (flags, _) = mount_flags(attributes.set);
             mount(
                 c"cgroup",
                 &*hierarchy.name,
@@ -137,38 +139,6 @@ fn attach_hierarchy(
         }
     }
     Ok(())
-}
-
-/// The parameters as `mount(2)` takes them: a list with commas, without the source.
-fn data(parameters: &[Parameter]) -> CString {
-    let mut list: Vec<u8> = Vec::new();
-    for parameter in parameters.iter().filter(|parameter| &*parameter.key != c"source") {
-        if !list.is_empty() {
-            list.push(b',');
-        }
-        list.extend(parameter.key.to_bytes());
-        if let Some(value) = &parameter.value {
-            list.push(b'=');
-            list.extend(value.to_bytes());
-        }
-    }
-    CString::new(list).unwrap_or_default()
-}
-
-/// `MOUNT_ATTR_*` as `MS_*`.
-fn mount_flags(attributes: Attributes) -> MountFlags {
-    const FLAGS: [(u64, MountFlags); 6] = [
-        (libc::MOUNT_ATTR_RDONLY, MountFlags::RDONLY),
-        (libc::MOUNT_ATTR_NOSUID, MountFlags::NOSUID),
-        (libc::MOUNT_ATTR_NODEV, MountFlags::NODEV),
-        (libc::MOUNT_ATTR_NOEXEC, MountFlags::NOEXEC),
-        (libc::MOUNT_ATTR_NOATIME, MountFlags::NOATIME),
-        (libc::MOUNT_ATTR_NODIRATIME, MountFlags::NODIRATIME),
-    ];
-    FLAGS
-        .into_iter()
-        .filter(|(bit, _)| attributes.set & bit != 0)
-        .fold(MountFlags::empty(), |flags, (_, flag)| flags | flag)
 }
 
 fn open_files(fstype: &CStr, files: &Files, attributes: Attributes) -> Result<SetupFd, Fault> {

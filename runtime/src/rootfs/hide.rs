@@ -5,7 +5,7 @@ use super::resolve::open_in_root;
 use super::setup_fd::SetupFd;
 use super::{Rootfs, attach_on, clone_mount};
 use crate::fault::{Call, Fault};
-use nucleus_sys::mount::{MountAttr, mount_setattr};
+use nucleus_sys::mount::{MountAttr, mount_setattr, open_tree_attr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -81,8 +81,15 @@ impl Rootfs {
             let Some(target) = self.existing(path)? else {
                 continue;
             };
-            let tree = clone_mount(target.as_fd(), true).call_on("open_tree", || lossy(path))?;
-            mount_setattr(tree.as_fd(), true, &attr).call_on("mount_setattr", || lossy(path))?;
+            let tree = match open_tree_attr(target.as_fd(), true, &attr) {
+                Ok(tree) => tree.into(),
+                // Step by step on older kernels, and for an error that names the step.
+                Err(_) => {
+                    let tree = clone_mount(target.as_fd(), true).call_on("open_tree", || lossy(path))?;
+                    mount_setattr(tree.as_fd(), true, &attr).call_on("mount_setattr", || lossy(path))?;
+                    tree
+                }
+            };
             attach_on(tree.as_fd(), target.as_fd()).call_on("move_mount", || lossy(path))?;
         }
         Ok(())
