@@ -3,7 +3,7 @@
 use super::namespaces::{self, Join};
 use super::process::{self, End};
 use super::step::{FdSlot, Step};
-use super::{Error, Listener, Plan, Preserved, c_string, landlock};
+use super::{Error, Listener, Plan, Preserved, attributes, c_string, capabilities, landlock};
 use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -71,9 +71,9 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     if process.terminal().unwrap_or(false) {
         steps.push(process::terminal(process, false)?);
     }
-    process::add_attributes(&mut steps, process, host)?;
+    attributes::add_attributes(&mut steps, process, host)?;
     if let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) {
-        steps.push(process::persona(personality)?);
+        steps.push(attributes::persona(personality)?);
     }
     let listener = end(request, host, &types, &mut steps, &mut notes)?;
     Ok(Plan {
@@ -195,7 +195,7 @@ fn end(
             cwd: c_string(process.cwd().clone().into_os_string())?,
             no_new_privileges,
             identity,
-            capabilities: process::capabilities(capabilities, available, notes)?,
+            capabilities: capabilities::capabilities(capabilities, available, notes)?,
             landlock: landlock.map(|rules| Step::Landlock(Box::new(rules))),
             seccomp: filter.map(|filter| Step::Seccomp(Box::new(filter))),
             tracing: None,
@@ -215,7 +215,7 @@ fn affinity(process: &oci::Process) -> Result<(Option<Step>, Option<Step>), Erro
             return Ok(None);
         };
         let field = format!("process.execCPUAffinity.{field}");
-        let cpus = process::list(text)
+        let cpus = attributes::list(text)
             .ok_or_else(|| Error::invalid(field, format!("{text:?} is not a list such as 0-3,7")))?;
         Ok::<_, Error>(Some(Step::Affinity(cpus)))
     };

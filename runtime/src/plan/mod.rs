@@ -1,6 +1,8 @@
 //! The pure decision: `(Spec, HostFacts) -> Plan`. Everything is decided, checked and allocated here, before
 //! the fork; the parent and the child only carry it out.
 
+mod attributes;
+pub mod capabilities;
 mod devices;
 pub mod exec;
 pub mod landlock;
