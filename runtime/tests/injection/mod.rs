@@ -62,6 +62,7 @@ fn is_made_up_for(who: &str, number: usize, call: &Call) -> bool {
         (_, libc::SYS_mknodat) => who != "parent",
         // A right that the cgroup above does not have is left out.
         ("parent", libc::SYS_write) => matches!(&*call.object, "c *:* m" | "b *:* m" | "c 10:200 rwm"),
+        ("parent", libc::SYS_openat) => call.object == "devices.allow",
         // A filter may refuse to look at the program: exec tells. Without groups there are none to give up.
         (_, libc::SYS_faccessat | libc::SYS_newfstatat | libc::SYS_setgroups) => who != "parent",
         // The working directory is tried again as the user.
