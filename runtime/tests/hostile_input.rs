@@ -22,7 +22,7 @@ use std::sync::Once;
 const EVERY_FIELD: &str = include_str!("data/every_field.json");
 
 /// About how long a document gets by repetition, in bytes.
-const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 1 << 18;
 
 /// The tests' memory in bytes, of which valid input needs a small part.
 const MEMORY: u64 = 512 << 20;
