@@ -54,6 +54,9 @@ pub fn start(mut created: Created, detach: bool) -> Result<Running, create::Erro
         }
     };
     created.keep();
+    let hooks = std::mem::take(&mut created.plan.hooks);
+    // As with the configuration: freeing it would copy pages that the child shares.
+    std::mem::forget(created.plan);
     let record = Record {
         cgroup: created.cgroup,
         ..created.record
@@ -66,7 +69,7 @@ pub fn start(mut created: Created, detach: bool) -> Result<Running, create::Erro
     };
     Ok(Running {
         container,
-        hooks: created.plan.hooks,
+        hooks,
         pidfd: created.spawned.pidfd,
         terminal: created.terminal,
         relay,

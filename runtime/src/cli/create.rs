@@ -105,6 +105,8 @@ Example:
         for note in &created.notes {
             log::warning(note);
         }
+        // The process ends: freeing it would only copy pages that the container's first process shares.
+        std::mem::forget(created.plan);
         Ok(0)
     }
 }
