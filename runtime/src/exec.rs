@@ -164,7 +164,9 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
             pidfd: spawned.pidfd.as_fd(),
             terminal,
             readiness: None,
+            alive: None,
         })
+        .map(supervise::Ended::code)
         .map_err(|errno| Error::Wait(errno.into())),
     }
 }

@@ -1,9 +1,11 @@
-//! `--info-fd` and `--block-fd` of `run`: a caller looks at the container after its set-up and before the first
-//! instruction of its program.
+//! `--info-fd`, `--block-fd` and `--alive-fd` of `run`: a caller looks at the container after its set-up and
+//! before the first instruction of its program, learns how it ended, and takes it along when it dies.
 
+use crate::cgroup::Record as Cgroup;
 use crate::create::{Created, Error};
 use crate::fault::{Call, Fault};
 use crate::plan::Preserved;
+use crate::supervise::Ended;
 use nucleus_sys::process;
 use nucleus_sys::signal::signalfd_for;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -20,6 +22,35 @@ const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTE
 pub struct Handshake {
     info: Option<OwnedFd>,
     block: Option<OwnedFd>,
+    alive: Option<OwnedFd>,
+}
+
+/// What is left of them while the program runs.
+#[derive(Debug, Default)]
+pub struct Caller {
+    info: Option<OwnedFd>,
+    /// Its end of file means that the caller is gone, and the container is to go too.
+    pub alive: Option<OwnedFd>,
+}
+
+impl Caller {
+    /// Tells how the program ended; the control group must still be there.
+    ///
+    /// # Errors
+    /// As `write(2)`. A caller that is gone is none.
+    pub fn tell_end(&self, ended: Ended, cgroup: &Cgroup) -> rustix::io::Result<()> {
+        let Some(info) = &self.info else { return Ok(()) };
+        let how = match ended {
+            Ended::Exited(code) => format!("\"exit-code\":{code}"),
+            Ended::Signaled(signal) => format!("\"signal\":{signal}"),
+        };
+        let (oom_kills, pids_refused) = (cgroup.oom_kills(), cgroup.pids_refused());
+        let line = format!("{{{how},\"oom-kills\":{oom_kills},\"pids-refused\":{pids_refused}}}\n");
+        match write_all(info, line.as_bytes()) {
+            Err(Errno::PIPE) => Ok(()),
+            written => written,
+        }
+    }
 }
 
 impl Handshake {
@@ -27,11 +58,17 @@ impl Handshake {
     ///
     /// # Errors
     /// That one is not open, is a standard stream, or is to be the program's as well.
-    pub fn take(info: Option<RawFd>, block: Option<RawFd>, preserved: Preserved) -> Result<Self, Error> {
+    pub fn take(
+        info: Option<RawFd>,
+        block: Option<RawFd>,
+        alive: Option<RawFd>,
+        preserved: Preserved,
+    ) -> Result<Self, Error> {
         let take = |number: Option<RawFd>, option| number.map(|fd| take(fd, option, preserved)).transpose();
         Ok(Self {
             info: take(info, "--info-fd")?,
             block: take(block, "--block-fd")?,
+            alive: take(alive, "--alive-fd")?,
         })
     }
 
@@ -42,19 +79,20 @@ impl Handshake {
     ///
     /// # Errors
     /// That the caller cannot be told, that it has given up, or that the container has died meanwhile.
-    pub fn wait(self, created: &Created) -> Result<(), Error> {
-        let Self { info, block } = self;
+    pub fn wait(self, created: &Created) -> Result<Caller, Error> {
+        let Self { info, block, alive } = self;
         if block.is_some() {
             // What tells `created` from `running`; nobody waits at it, and the lock keeps `start` away.
             created.directory.write("start", b"")?;
         }
-        if let Some(info) = info {
+        if let Some(info) = &info {
             let line = format!("{{\"pid\":{}}}\n", created.spawned.id());
-            write_all(&info, line.as_bytes())
+            write_all(info, line.as_bytes())
                 .call("write")
                 .map_err(failed("tell the caller through --info-fd"))?;
         }
-        let Some(block) = block else { return Ok(()) };
+        let caller = Caller { info, alive };
+        let Some(block) = block else { return Ok(caller) };
         let signals = signalfd_for(&ENDING).call("signalfd").map_err(failed(BLOCK))?;
         let mut polled = [
             PollFd::new(&created.spawned.pidfd, PollFlags::IN),
@@ -75,7 +113,8 @@ impl Handshake {
         }
         rustix::fs::unlinkat(created.directory.fd(), "start", rustix::fs::AtFlags::empty())
             .call("unlink start")
-            .map_err(failed(BLOCK))
+            .map_err(failed(BLOCK))?;
+        Ok(caller)
     }
 }
 

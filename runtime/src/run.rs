@@ -3,6 +3,7 @@
 use crate::container::{self, Container};
 use crate::create::{self, Created};
 use crate::fault::{Fault, chain};
+use crate::handshake::Caller;
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::Status;
 use crate::readiness::{Manager, Relay};
@@ -30,6 +31,9 @@ pub enum Error {
     /// Waiting for it.
     #[error("wait for the container")]
     Wait(#[source] std::io::Error),
+    /// Telling its end.
+    #[error("tell the caller through --info-fd how the container ended")]
+    Tell(#[source] std::io::Error),
 }
 
 /// Lets the child go on to the program, and waits until it has become it. A program that is left alone is named
@@ -133,7 +137,7 @@ impl Running {
     ///
     /// # Errors
     /// What could not be waited for or removed.
-    pub fn wait(self, keep: bool) -> Result<i32, Error> {
+    pub fn wait(self, keep: bool, mut caller: Caller) -> Result<i32, Error> {
         let state = self.state_json("stopped");
         let Self {
             container,
@@ -142,12 +146,19 @@ impl Running {
             terminal,
             relay,
         } = self;
-        let code = supervise::wait(Foreground {
+        let ended = supervise::wait(Foreground {
             pidfd: pidfd.as_fd(),
             terminal,
             readiness: relay,
+            alive: caller.alive.take(),
         })
         .map_err(|errno| Error::Wait(errno.into()))?;
+        if let Some(record) = &container.record {
+            // Before the control group goes, and its counters with it.
+            let told = caller.tell_end(ended, &record.cgroup);
+            told.map_err(|errno| Error::Tell(errno.into()))?;
+        }
+        let code = ended.code();
         if keep {
             return Ok(code);
         }

@@ -17,33 +17,60 @@ pub struct Foreground<'a> {
     pub terminal: Option<OwnedFd>,
     /// Passes its readiness on to a service manager.
     pub readiness: Option<readiness::Relay>,
+    /// Its end of file ends the process: whoever holds the other end is gone.
+    pub alive: Option<OwnedFd>,
 }
 
-/// Waits for a child of this process and returns its exit code, 128 + n after signal n. All signals must be
-/// blocked already: they are read as messages and passed on.
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl Ended {
+    /// What a shell would say: 128 + n after signal n.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Waits for a child of this process and returns how it ended. All signals must be blocked already: they are read
+/// as messages and passed on.
 ///
 /// # Errors
 /// As the calls: `signalfd(2)`, `poll(2)`, `waitid(2)`.
-pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<i32> {
+pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<Ended> {
     let signals = signal::signalfd()?;
     let mut relay = foreground.terminal.map(Relay::new);
     let mut readiness = foreground.readiness;
+    let mut alive = foreground.alive;
     loop {
-        let ended = wait_for_event(
+        let over = wait_for_event(
             foreground.pidfd,
             signals.as_fd(),
             relay.as_ref(),
             readiness.as_ref(),
+            alive.as_ref(),
         )?;
-        let code = if ended { reap(foreground.pidfd)? } else { None };
-        if let Some(code) = code {
+        let ended = if over { reap(foreground.pidfd)? } else { None };
+        if let Some(ended) = ended {
             if let Some(relay) = &mut relay {
                 relay.drain();
             }
             if let Some(readiness) = &mut readiness {
                 readiness.pass_on();
             }
-            return Ok(code);
+            return Ok(ended);
+        }
+        if alive.as_ref().is_some_and(is_at_its_end) {
+            alive = None;
+            let _ = signal::pidfd_send_signal(foreground.pidfd, libc::SIGKILL);
         }
         pass_signals(signals.as_fd(), foreground.pidfd, relay.as_ref())?;
         if let Some(relay) = &mut relay {
@@ -55,16 +82,16 @@ pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<i32> {
     }
 }
 
-fn reap(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<i32>> {
+fn reap(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Ended>> {
     let status = waitid(
         WaitId::PidFd(pidfd),
         WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
     )?;
     Ok(status.map(
         |status| match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => code,
-            (_, Some(signal)) => 128 + signal,
-            _ => 255,
+            (Some(code), _) => Ended::Exited(code),
+            (_, Some(signal)) => Ended::Signaled(signal),
+            _ => Ended::Exited(255),
         },
     ))
 }
@@ -75,6 +102,7 @@ fn wait_for_event(
     signals: BorrowedFd<'_>,
     relay: Option<&Relay>,
     readiness: Option<&readiness::Relay>,
+    alive: Option<&OwnedFd>,
 ) -> rustix::io::Result<bool> {
     let mut fds = vec![
         PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
@@ -84,6 +112,7 @@ fn wait_for_event(
         relay.add_to(&mut fds);
     }
     fds.extend(readiness.map(|readiness| PollFd::new(readiness, PollFlags::IN)));
+    fds.extend(alive.map(|alive| PollFd::new(alive, PollFlags::IN)));
     match poll(&mut fds, None) {
         Ok(_) => Ok(!fds[0].revents().is_empty()),
         Err(Errno::INTR) => Ok(false),
@@ -222,6 +251,15 @@ impl Drop for Relay {
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, saved);
         }
     }
+}
+
+/// Whether the other end is closed. Bytes have no meaning here.
+fn is_at_its_end(fd: &OwnedFd) -> bool {
+    is_readable(fd.as_fd()).unwrap_or(false)
+        && matches!(
+            rustix::io::read(fd, &mut [0; 64]),
+            Ok(0) | Err(Errno::BADF | Errno::ISDIR)
+        )
 }
 
 fn is_readable(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {

@@ -1,4 +1,4 @@
-//! Hearing of it when the kernel ends processes of a container for want of memory.
+//! Hearing of it when the kernel ends processes of a container for want of memory, or refuses it one.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -52,18 +52,31 @@ impl Record {
             // The count is there since Linux 4.13.
             false => "memory.oom_control",
         };
-        open_directory(&place.path)
-            .and_then(|at| read_at(at.as_fd(), file, &place.path))
-            .ok()
-            .and_then(|text| count(&text))
-            .unwrap_or(0)
+        read_count(place, file, "oom_kill ")
+    }
+
+    /// How many processes and threads the limit of pids has refused the container. Where that is not counted it
+    /// is 0.
+    pub fn pids_refused(&self) -> u64 {
+        let mut places = self.places.iter().filter(|_| !self.intended);
+        places
+            .find(|place| place.has("pids"))
+            .map_or(0, |place| read_count(place, "pids.events", "max "))
     }
 }
 
-/// The number after `oom_kill`.
-fn count(text: &str) -> Option<u64> {
+fn read_count(place: &Place, file: &str, key: &str) -> u64 {
+    open_directory(&place.path)
+        .and_then(|at| read_at(at.as_fd(), file, &place.path))
+        .ok()
+        .and_then(|text| count(&text, key))
+        .unwrap_or(0)
+}
+
+/// The number after `key`.
+fn count(text: &str, key: &str) -> Option<u64> {
     text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))
+        .find_map(|line| line.strip_prefix(key))
         .and_then(|count| count.parse().ok())
 }
 
@@ -139,7 +152,7 @@ impl OomWatch {
             result => result.map_err(Error::io("read", &self.path))?,
         };
         let text = String::from_utf8_lossy(&text[..length]);
-        count(&text).ok_or_else(|| Error::Content {
+        count(&text, "oom_kill ").ok_or_else(|| Error::Content {
             path: self.path.clone(),
             content: text.into_owned(),
         })

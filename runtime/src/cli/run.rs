@@ -20,12 +20,16 @@ pub struct Run {
     /// Keep the container's state after it has ended
     #[arg(long)]
     keep: bool,
-    /// Write {"pid":N} and a newline to descriptor FD when the container is created, then close it
+    /// Write {"pid":N} and a newline to descriptor FD when the container is created, and how it ended at the end:
+    /// {"exit-code" or "signal":N,"oom-kills":N,"pids-refused":N}
     #[arg(long, value_name = "FD")]
     info_fd: Option<i32>,
     /// Start the program only after a byte was read from descriptor FD; its end without one gives up
     #[arg(long, value_name = "FD")]
     block_fd: Option<i32>,
+    /// Kill and remove the container when descriptor FD reaches its end: the caller is gone
+    #[arg(long, value_name = "FD", conflicts_with = "detach")]
+    alive_fd: Option<i32>,
 }
 
 impl Command for Run {
@@ -47,15 +51,18 @@ instruction; process N is not yet the program, and becomes it after the byte:
         let mut options = self.common.options(global, self.detach);
         options.traced = self.block_fd.is_some();
         // Before the container is made: the numbers are the caller's, and must not become ours.
-        let handshake = Handshake::take(self.info_fd, self.block_fd, options.preserved)?;
+        let handshake = Handshake::take(self.info_fd, self.block_fd, self.alive_fd, options.preserved)?;
         let created: Created = create::create(&options, false)?;
         for note in &created.notes {
             crate::log::warning(note);
         }
-        if let Err(error) = handshake.wait(&created) {
-            create::abandon(created);
-            return Err(error.into());
-        }
+        let caller = match handshake.wait(&created) {
+            Ok(caller) => caller,
+            Err(error) => {
+                create::abandon(created);
+                return Err(error.into());
+            }
+        };
         let poststart = created.plan.hooks.poststart.clone();
         let running = road::start(created, self.detach)?;
         for failure in hooks::run_each(&poststart, &running.state_json("running")) {
@@ -65,6 +72,6 @@ instruction; process N is not yet the program, and becomes it after the byte:
             running.detach()?;
             return Ok(0);
         }
-        Ok(running.wait(self.keep)?)
+        Ok(running.wait(self.keep, caller)?)
     }
 }

@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 	close(info[1]);
 	close(block[0]);
 	FILE *told = fdopen(info[0], "r");
-	if (fscanf(told, "{\"pid\":%d}", &pid) != 1 || fgetc(told) != '\n' || fgetc(told) != EOF)
+	if (fscanf(told, "{\"pid\":%d}", &pid) != 1 || fgetc(told) != '\n')
 		fail("read the line");
 	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) != 0)
 		fail("seize");
@@ -84,5 +84,9 @@ int main(int argc, char **argv)
 		fail("detach");
 	if (waitpid(runtime, &status, 0) != runtime)
 		fail("wait");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	int told_code;
+	if (fscanf(told, "{\"exit-code\":%d,", &told_code) != 1 || told_code != code)
+		fail("read how it ended");
+	return code;
 }

@@ -1,0 +1,291 @@
+//! From a launch and its policies to the bundle: `config.json`, and what lies under it. Pure.
+
+use crate::launch::{Bind, Launch, Root, user_name};
+use crate::skeleton::Skeleton;
+use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// The annotation with the mode's word.
+pub const MODE: &str = "dev.nucleus.mode";
+
+/// What `/proc` and `/sys` show of the host without need.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A policy cannot be applied.
+    #[error(transparent)]
+    Policy(#[from] nucleus_policy::ApplyError),
+    /// The configuration is not what oci-spec takes: a defect.
+    #[error("config.json")]
+    Spec(#[from] serde_json::Error),
+}
+
+/// The `config.json` of a launch whose bundle lies in `directory`, and what has to lie there with it.
+///
+/// # Errors
+/// A policy that cannot be applied.
+pub fn compose(
+    launch: &Launch,
+    policy: &VerifiedPolicy,
+    directory: &Path,
+    secrets: &Path,
+) -> Result<(Spec, Skeleton), Error> {
+    let mut skeleton = Skeleton::default();
+    let root = match &launch.root {
+        Root::Host(_) => {
+            skeleton.host(launch);
+            directory.join("rootfs")
+        }
+        Root::Directory(path) => path.clone(),
+    };
+    let mut config = json!({
+        "ociVersion": "1.3.0",
+        "hostname": launch.hostname,
+        "root": {"path": root, "readonly": true},
+        "process": process(launch, policy),
+        "mounts": mounts(launch, secrets),
+        "linux": linux(launch),
+        "annotations": {MODE: launch.mode},
+    });
+    if let Root::Host(_) = launch.root {
+        skeleton.targets(config["mounts"].as_array().into_iter().flatten());
+    }
+    if launch.cgroup {
+        config["linux"]["cgroupsPath"] = json!(format!("/nucleus/{}", launch.name));
+    }
+    let mut spec: Spec = serde_json::from_value(config)?;
+    policy.apply(&mut spec)?;
+    let mut policies = policy.digests();
+    if policies.any(|(kind, origin, _)| kind == Kind::Landlock && matches!(origin, Origin::BuiltIn(_))) {
+        crate::landlock::admit(&mut spec, launch)?;
+    }
+    if launch.log_denied {
+        log_denied(&mut spec);
+    }
+    Ok((spec, skeleton))
+}
+
+fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
+    // Policies only take away, so what this one leaves has to be there first.
+    let sets = policy.capabilities().map(CapabilityPolicy::sets);
+    let capabilities: serde_json::Map<String, Value> = sets
+        .into_iter()
+        .flatten()
+        .map(|(set, names)| (set.to_owned(), json!(names)))
+        .collect();
+    json!({
+        "terminal": launch.terminal,
+        "user": {
+            "uid": launch.ids.uid,
+            "gid": launch.ids.gid,
+            "umask": 0o022,
+            "additionalGids": launch.additional_groups,
+        },
+        "args": launch.command,
+        "env": launch.env,
+        "cwd": launch.workdir,
+        "noNewPrivileges": true,
+        "capabilities": capabilities,
+    })
+}
+
+fn linux(launch: &Launch) -> Value {
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup", "user", "time"];
+    if !launch.host_network {
+        namespaces.push("network");
+    }
+    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+    let map = |(inside, outside, size): (u32, u32, u32)| json!([{"containerID": inside, "hostID": outside, "size": size}]);
+    json!({
+        "namespaces": namespaces,
+        "uidMappings": map(launch.ids.users),
+        "gidMappings": map(launch.ids.groups),
+        "maskedPaths": MASKED,
+        "readonlyPaths": READONLY,
+        "resources": resources(launch),
+    })
+}
+
+fn resources(launch: &Launch) -> Value {
+    let mut resources = json!({});
+    if let Some(bytes) = launch.memory {
+        resources["memory"] = json!({"limit": bytes});
+    }
+    if let Some(cpus) = launch.cpus {
+        // Microseconds of processor time in each period of 100 ms.
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be finite and small")]
+        let quota = (cpus * 100_000.0).round() as i64;
+        resources["cpu"] = json!({"quota": quota, "period": 100_000});
+    }
+    if let Some(pids) = launch.pids {
+        resources["pids"] = json!({"limit": pids});
+    }
+    resources
+}
+
+fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    let mut proc = vec!["nosuid", "noexec", "nodev"];
+    if launch.decision.rules.hidepid {
+        proc.push("hidepid=2");
+    }
+    let mut mounts = vec![
+        mount("/proc", "proc", &proc),
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "noexec", "strictatime", "mode=755", "size=64k"],
+        ),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        ),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
+        mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755", "size=1m"]),
+    ];
+    if let Root::Host(directories) = &launch.root {
+        mounts.extend(directories.iter().map(|path| {
+            json!({"destination": path, "type": "bind", "source": path,
+                   "options": ["rbind", "rro", "nosuid", "nodev"]})
+        }));
+        mounts.extend(
+            crate::skeleton::ETC_DIRECTORIES
+                .iter()
+                .filter(|path| Path::new(path).is_dir())
+                .map(|path| {
+                    json!({"destination": path, "type": "bind", "source": path,
+                           "options": ["rbind", "rro", "nosuid", "nodev", "noexec"]})
+                }),
+        );
+    }
+    if !launch.home_is_bound {
+        mounts.push(own_tmpfs(launch, &launch.home, &["mode=700"]));
+    }
+    for (destination, options) in &launch.tmpfs {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        mounts.push(own_tmpfs(launch, destination, &options));
+    }
+    if let Some(context) = &launch.context_copy {
+        // The directory itself, and over it a tmpfs that takes over what it covers.
+        mounts.push(
+            json!({"destination": "/context", "type": "bind", "source": context,
+            "options": ["bind", "ro", "nosuid", "nodev"]}),
+        );
+        mounts.push(own_tmpfs(launch, "/context", &["mode=755", "tmpcopyup"]));
+    }
+    mounts.extend(launch.binds.iter().map(|bind| bound(launch, bind)));
+    for (index, (_, destination)) in launch.secrets.iter().enumerate() {
+        mounts.push(json!({"destination": destination, "type": "bind",
+            "source": secrets.join(index.to_string()),
+            "options": ["bind", "ro", "nosuid", "nodev", "noexec"]}));
+    }
+    mounts
+}
+
+/// A tmpfs that the workload owns.
+fn own_tmpfs(launch: &Launch, destination: &str, options: &[&str]) -> Value {
+    let mut all = vec![
+        "nosuid".to_owned(),
+        "nodev".to_owned(),
+        format!("uid={}", launch.ids.uid),
+        format!("gid={}", launch.ids.gid),
+    ];
+    all.extend(options.iter().map(|&option| option.to_owned()));
+    json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": all})
+}
+
+fn bound(launch: &Launch, bind: &Bind) -> Value {
+    let mut options = vec!["rbind", "nosuid", "nodev"];
+    options.push(if bind.writable { "rw" } else { "rro" });
+    if !bind.executable {
+        options.push("noexec");
+    }
+    let mut mount = json!({"destination": bind.destination, "type": "bind", "source": bind.source});
+    // The owner's files are the workload's in the sandbox, and what the workload makes is the owner's.
+    if bind.writable && launch.ids.users.2 > 1 {
+        options[0] = "bind";
+        options.push("idmap");
+        let map = |own: u32, inside: u32, (first, outside, _): (u32, u32, u32)| json!([{"containerID": own, "hostID": outside + (inside - first), "size": 1}]);
+        mount["uidMappings"] = map(bind.owner.0, launch.ids.uid, launch.ids.users);
+        mount["gidMappings"] = map(bind.owner.1, launch.ids.gid, launch.ids.groups);
+    }
+    mount["options"] = json!(options);
+    mount
+}
+
+/// The configuration as it is written: the same request gives the same bytes.
+///
+/// # Errors
+/// None that is known.
+pub fn json(spec: &Spec) -> Result<Value, serde_json::Error> {
+    let mut config = serde_json::to_value(spec)?;
+    let sets = config["process"]["capabilities"].as_object_mut();
+    for set in sets.into_iter().flat_map(serde_json::Map::values_mut) {
+        // oci-spec keeps them unordered.
+        if let Some(names) = set.as_array_mut() {
+            names.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+        }
+    }
+    Ok(config)
+}
+
+fn log_denied(spec: &mut Spec) {
+    use oci_spec::runtime::LinuxSeccompFilterFlag as Flag;
+    let Some(seccomp) = spec
+        .linux_mut()
+        .as_mut()
+        .and_then(|linux| linux.seccomp_mut().as_mut())
+    else {
+        return;
+    };
+    let mut flags = seccomp.flags().clone().unwrap_or_default();
+    if !flags.contains(&Flag::SeccompFilterFlagLog) {
+        flags.push(Flag::SeccompFilterFlagLog);
+    }
+    seccomp.set_flags(Some(flags));
+}
+
+/// The texts of `/etc/passwd` and `/etc/group`.
+pub fn accounts(launch: &Launch) -> (String, String) {
+    let (uid, gid, name) = (launch.ids.uid, launch.ids.gid, user_name(launch));
+    let root = if uid == 0 {
+        ""
+    } else {
+        "root:x:0:0:root:/:/bin/sh\n"
+    };
+    let root_group = if gid == 0 { "" } else { "root:x:0:\n" };
+    (
+        format!(
+            "{root}{name}:x:{uid}:{gid}::{}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+            launch.home
+        ),
+        format!("{root_group}{name}:x:{gid}:\nnogroup:x:65534:\n"),
+    )
+}

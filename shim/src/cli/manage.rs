@@ -1,0 +1,250 @@
+//! What is done to a sandbox that is there: `ps`, `state`, `exec`, `logs`, `kill`, `stop`, `rm`.
+
+use crate::facts::Program;
+use crate::run;
+use crate::store::Store;
+use crate::supervise::exit_code;
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn runtime(store: &Store) -> Result<Command, anyhow::Error> {
+    let mut command = Command::new(Program::find("native")?.path);
+    command.arg("--root").arg(store.runtime_root());
+    Ok(command)
+}
+
+/// The state that the runtime prints; an error text if it has none.
+fn state_of(store: &Store, name: &str) -> Result<Result<Value, String>, anyhow::Error> {
+    let output = runtime(store)?
+        .args(["state", name])
+        .stdin(Stdio::null())
+        .output()?;
+    Ok(if output.status.success() {
+        Ok(serde_json::from_slice(&output.stdout)?)
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+    })
+}
+
+/// Options of `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
+    format: String,
+}
+
+impl Ps {
+    /// Prints them.
+    ///
+    /// # Errors
+    /// The store or the runtime cannot be asked.
+    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        let mut rows = Vec::new();
+        for name in store.names()? {
+            let state = state_of(&store, &name)?.unwrap_or_default();
+            let annotation = |key: &str| state["annotations"][key].as_str().unwrap_or("-").to_owned();
+            rows.push(json!({
+                "name": name,
+                "status": state["status"].as_str().unwrap_or("starting or left behind"),
+                "pid": state["pid"].as_i64().unwrap_or(0),
+                "mode": annotation(crate::bundle::MODE),
+            }));
+        }
+        if self.format == "json" {
+            return super::print(&serde_json::to_string_pretty(&rows)?);
+        }
+        let mut text = format!("{:<24} {:<10} {:>8} {}", "NAME", "STATUS", "PID", "MODE");
+        for row in &rows {
+            let word = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            text += &format!(
+                "\n{:<24} {:<10} {:>8} {}",
+                word("name"),
+                word("status"),
+                row["pid"],
+                word("mode")
+            );
+        }
+        super::print(&text)
+    }
+}
+
+/// A sandbox's name.
+#[derive(Debug, Args)]
+pub struct Name {
+    /// The sandbox
+    name: String,
+}
+
+impl Name {
+    /// Prints the state.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn state(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        store.directory(&self.name)?;
+        match state_of(&store, &self.name)? {
+            Ok(state) => super::print(&serde_json::to_string_pretty(&state)?),
+            Err(error) => anyhow::bail!(error),
+        }
+    }
+
+    /// Prints the log.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn logs(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let log = Store::open(root)?.directory(&self.name)?.join("log");
+        let mut file = std::fs::File::open(&log).context("only a detached sandbox has a log")?;
+        std::io::copy(&mut file, &mut std::io::stdout())?;
+        Ok(0)
+    }
+}
+
+/// Options of `exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The sandbox
+    name: String,
+    /// Variable for the command
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Working directory
+    #[arg(long, short, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Give it a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// The command and its arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<String>,
+}
+
+impl Exec {
+    /// Runs it, and returns its exit code.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn run(self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        store.directory(&self.name)?;
+        let mut command = runtime(&store)?;
+        command.arg("exec");
+        command.args(self.env.iter().flat_map(|pair| ["--env", pair]));
+        command.args(self.workdir.iter().flat_map(|path| ["--cwd", path]));
+        command.args(self.tty.then_some("--tty"));
+        command.arg(&self.name).args(&self.command);
+        Ok(exit_code(command.status()?))
+    }
+}
+
+/// Options of `kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// The sandbox
+    name: String,
+    /// Name or number of the signal
+    #[arg(default_value = "TERM")]
+    signal: String,
+}
+
+impl Kill {
+    /// Sends it.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        store.directory(&self.name)?;
+        send(&store, &self.name, &self.signal)
+    }
+}
+
+fn send(store: &Store, name: &str, signal: &str) -> Result<i32, anyhow::Error> {
+    Ok(exit_code(runtime(store)?.args(["kill", name, signal]).status()?))
+}
+
+/// Options of `stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// The sandbox
+    name: String,
+    /// Seconds between SIGTERM and SIGKILL
+    #[arg(long, short, value_name = "SECONDS", default_value_t = 10.0)]
+    time: f64,
+}
+
+impl Stop {
+    /// Ends it; returns when it has ended or SIGKILL was sent.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        store.directory(&self.name)?;
+        let time = Duration::try_from_secs_f64(self.time).context("--time")?;
+        let code = send(&store, &self.name, "TERM")?;
+        if code != 0 {
+            return Ok(code);
+        }
+        let deadline = Instant::now() + time;
+        while is_running(&store, &self.name)? {
+            if Instant::now() >= deadline {
+                let _ = runtime(&store)?
+                    .args(["kill", "--all", &self.name, "KILL"])
+                    .stderr(Stdio::null())
+                    .status()?;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(0)
+    }
+}
+
+fn is_running(store: &Store, name: &str) -> Result<bool, anyhow::Error> {
+    Ok(state_of(store, name)?.is_ok_and(|state| state["status"] != "stopped"))
+}
+
+/// Options of `rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// The sandboxes
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// End it if it still runs
+    #[arg(long, short)]
+    force: bool,
+}
+
+impl Rm {
+    /// Removes them.
+    ///
+    /// # Errors
+    /// There is none, it runs, or something of it cannot be removed.
+    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        let program = Program::find("native")?;
+        for name in &self.names {
+            let Some(sandbox) = store.orphan(name)? else {
+                anyhow::bail!("{name}: its nucleus run is there still; nucleus stop {name} ends it");
+            };
+            if !self.force && is_running(&store, name)? {
+                anyhow::bail!("{name}: it is running; nucleus stop {name} ends it, rm --force too");
+            }
+            run::remove(&store, &program, sandbox, true)?;
+        }
+        Ok(0)
+    }
+}

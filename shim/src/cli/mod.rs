@@ -1,0 +1,105 @@
+//! The command line: one file a command.
+
+pub mod bundle;
+pub mod manage;
+pub mod policy;
+pub mod run;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Run untrusted commands in sandboxes made from pinned policies.
+#[derive(Debug, Parser)]
+#[command(name = "nucleus", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Where sandboxes are kept while they run [default: /run/nucleus, or $XDG_RUNTIME_DIR/nucleus without root]
+    #[arg(long, value_name = "DIR", global = true)]
+    root: Option<PathBuf>,
+    /// Print nothing of our own but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command in a new sandbox
+    Run(run::Run),
+    /// Write the bundle of a sandbox, or compare it with one that is there
+    Bundle(bundle::Bundle),
+    /// List sandboxes
+    Ps(manage::Ps),
+    /// Print the state of a sandbox as JSON
+    State(manage::Name),
+    /// Run another command in a sandbox
+    Exec(manage::Exec),
+    /// Print what a detached sandbox has written
+    Logs(manage::Name),
+    /// Send a signal to a sandbox's first process
+    Kill(manage::Kill),
+    /// End a sandbox: SIGTERM, and SIGKILL after a while
+    Stop(manage::Stop),
+    /// Remove a sandbox, running or not
+    Rm(manage::Rm),
+    /// Look at policies
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Print the JSON schema of launch configurations
+    Schema,
+}
+
+/// Parses, runs, prints the error; returns the exit code.
+#[expect(clippy::print_stderr, reason = "the one place where an error is told")]
+pub fn main() -> i32 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { 1 } else { 0 };
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("nucleus: {}", chain(&error));
+            1
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
+    let Cli { root, quiet, command } = cli;
+    match command {
+        Command::Run(run) => run.run(root, quiet),
+        Command::Bundle(bundle) => bundle.run(),
+        Command::Ps(ps) => ps.run(root),
+        Command::State(name) => name.state(root),
+        Command::Exec(exec) => exec.run(root),
+        Command::Logs(name) => name.logs(root),
+        Command::Kill(kill) => kill.run(root),
+        Command::Stop(stop) => stop.run(root),
+        Command::Rm(rm) => rm.run(root),
+        Command::Policy(policy) => policy.run(),
+        Command::Schema => schema(),
+    }
+}
+
+fn schema() -> Result<i32, anyhow::Error> {
+    let schema = schemars::schema_for!(crate::request::Request);
+    print(&serde_json::to_string_pretty(&schema)?)
+}
+
+/// Writes to standard output; a reader that is gone is no error.
+fn print(text: &str) -> Result<i32, anyhow::Error> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(0),
+    }
+}
+
+fn chain(error: &anyhow::Error) -> String {
+    let texts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -1,0 +1,94 @@
+//! `nucleus run`.
+
+use crate::request::Request;
+use crate::run::{self, Call};
+use anyhow::Context;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The sandbox is made from this host's system directories, read-only, unless --rootfs names another root. The
+command's exit code is passed on: 128 and the number of a signal that ended it, 124 after --timeout, 1 if it was
+not started.
+
+Examples:
+  nucleus run -- ls -l /
+  nucleus run --workspace . -- make test
+  nucleus run --mode strict-agent --memory 512M --pids 100 --timeout 5m -- python3 script.py")]
+pub struct Run {
+    #[command(flatten)]
+    source: Source,
+    /// Append events as JSON lines to this file, or descriptor number
+    #[arg(long, value_name = "FILE|FD")]
+    events: Option<String>,
+    /// Return when the command runs; nucleus logs, stop and rm do the rest
+    #[arg(long, short)]
+    detach: bool,
+}
+
+/// Where a request comes from: flags and a launch configuration.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// Launch configuration in TOML or JSON, with the names of these flags as fields
+    #[arg(long, short, value_name = "FILE", conflicts_with = "config_fd")]
+    config: Option<PathBuf>,
+    /// Read the launch configuration from this descriptor
+    #[arg(long, value_name = "FD")]
+    config_fd: Option<u32>,
+    /// Read NAME=VALUE lines, separated by NUL bytes or newlines, from this descriptor
+    #[arg(long, value_name = "FD")]
+    env_fd: Option<u32>,
+    #[command(flatten)]
+    request: Request,
+}
+
+impl Source {
+    /// The whole request.
+    ///
+    /// # Errors
+    /// A launch configuration that cannot be read.
+    pub fn request(self) -> Result<Request, anyhow::Error> {
+        let descriptor = |number: u32| PathBuf::from(format!("/proc/self/fd/{number}"));
+        let mut request = self.request;
+        if let Some(number) = self.env_fd {
+            let text = read(&descriptor(number))?;
+            let separator = if text.contains('\0') { '\0' } else { '\n' };
+            let mut env: Vec<String> = text
+                .split(separator)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect();
+            env.append(&mut request.env);
+            request.env = env;
+        }
+        match self.config.or(self.config_fd.map(descriptor)) {
+            Some(path) => {
+                let below = Request::parse(&path.display().to_string(), &read(&path)?)?;
+                Ok(request.over(below)?)
+            }
+            None => Ok(request),
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<String, anyhow::Error> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+impl Run {
+    /// Runs it and returns the exit code.
+    ///
+    /// # Errors
+    /// What kept the command from starting.
+    pub fn run(self, root: Option<PathBuf>, quiet: bool) -> Result<i32, anyhow::Error> {
+        let call = Call {
+            root,
+            events: self.events,
+            detach: self.detach,
+            quiet,
+        };
+        run::run(&self.source.request()?, &call)
+    }
+}

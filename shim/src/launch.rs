@@ -1,0 +1,388 @@
+//! A request with every word parsed, every path looked up and every default filled in.
+
+use crate::facts::Facts;
+use crate::mode::{Decision, Limits, Violation};
+use crate::parse;
+use crate::request::{ContextMode, Network, Request, WorkspaceMode};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The ids of the workload when root starts it and names none.
+const WORKLOAD: u32 = 1000;
+/// How many ids a user namespace made by root has.
+const IDS: u32 = 65_536;
+/// Where such ranges begin, as systemd-nspawn(1) has it, and how many there are.
+const FIRST_RANGE: u32 = 524_288;
+const RANGES: u32 = 28_000;
+
+/// The user namespace of the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// The workload's user id inside.
+    pub uid: u32,
+    /// Its group id inside.
+    pub gid: u32,
+    /// First id inside, first user and group id outside, how many.
+    pub users: (u32, u32, u32),
+    /// The same for groups.
+    pub groups: (u32, u32, u32),
+}
+
+/// A host path in the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside.
+    pub destination: String,
+    /// Whether the workload may change it.
+    pub writable: bool,
+    /// Whether programs in it may be executed.
+    pub executable: bool,
+    /// Owner on the host, for writable ones: the workload's files are to be theirs.
+    pub owner: (u32, u32),
+    /// Whether it is a directory.
+    pub directory: bool,
+}
+
+/// Where the root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// The host's system directories.
+    Host(Vec<PathBuf>),
+    /// This directory, read-only.
+    Directory(PathBuf),
+}
+
+/// What is started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Its name.
+    pub name: String,
+    /// What the mode made of the request.
+    pub decision: Decision,
+    /// The mode's word.
+    pub mode: &'static str,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub workdir: String,
+    /// Host name.
+    pub hostname: String,
+    /// User, group and namespace ids.
+    pub ids: Ids,
+    /// Further groups.
+    pub additional_groups: Vec<u32>,
+    /// The root file system.
+    pub root: Root,
+    /// Volumes, workspace, home, configurations.
+    pub binds: Vec<Bind>,
+    /// A copied context: a directory on the host.
+    pub context_copy: Option<PathBuf>,
+    /// The home directory inside.
+    pub home: String,
+    /// Whether it is a directory of the host.
+    pub home_is_bound: bool,
+    /// Destination and options.
+    pub tmpfs: Vec<(String, Vec<String>)>,
+    /// Source and destination.
+    pub secrets: Vec<(PathBuf, String)>,
+    /// Bytes.
+    pub memory: Option<i64>,
+    /// Processors.
+    pub cpus: Option<f64>,
+    /// Processes and threads.
+    pub pids: Option<i64>,
+    /// Whether the network is the host's.
+    pub host_network: bool,
+    /// Whether there is a control group.
+    pub cgroup: bool,
+    /// Whether the workload has a terminal.
+    pub terminal: bool,
+    /// When it is ended.
+    pub timeout: Option<Duration>,
+    /// Whether refused system calls are logged.
+    pub log_denied: bool,
+}
+
+/// Looks up and parses everything.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn resolve(
+    request: &Request,
+    facts: &Facts,
+    decision: Decision,
+    terminal: bool,
+) -> Result<Launch, Vec<Violation>> {
+    let mut faults = Faults::default();
+    let name = request.name.clone().unwrap_or_else(made_up_name);
+    faults.note("name", parse::name(&name));
+    if request.command.is_empty() {
+        faults.push(
+            "command",
+            "there is none: nucleus run [OPTIONS] -- COMMAND [ARG...]".into(),
+        );
+    }
+    let limits = |text: Option<()>| text.filter(|()| !decision.without_limits);
+    let memory = request.memory.as_deref().map(parse::size);
+    let memory = memory.and_then(|size| faults.note("memory", size));
+    let timeout = request.timeout.as_deref().map(parse::duration);
+    let timeout = timeout.and_then(|time| faults.note("timeout", time));
+    if request
+        .cpus
+        .is_some_and(|cpus| !(cpus.is_finite() && cpus >= 0.01))
+    {
+        faults.push("cpus", "not a number of processors of at least 0.01".into());
+    }
+    if request.pids.is_some_and(|pids| pids < 1) {
+        faults.push("pids", "not a number of processes of at least 1".into());
+    }
+    let ids = ids(request, facts, &name);
+    let home = format!("/home/{}", if facts.uid == 0 { "agent" } else { "user" });
+    let mut launch = Launch {
+        mode: request.mode.unwrap_or_default().word(),
+        command: request.command.clone(),
+        env: Vec::new(),
+        workdir: String::new(),
+        hostname: request.hostname.clone().unwrap_or_else(|| "sandbox".into()),
+        ids,
+        additional_groups: request.additional_group.clone(),
+        root: root(request, &mut faults),
+        binds: Vec::new(),
+        context_copy: None,
+        home_is_bound: request.home.is_some(),
+        tmpfs: Vec::new(),
+        secrets: Vec::new(),
+        memory: memory.filter(|_| limits(Some(())).is_some()),
+        cpus: request.cpus.filter(|_| limits(Some(())).is_some()),
+        pids: request.pids.filter(|_| limits(Some(())).is_some()),
+        host_network: request.network == Some(Network::Host),
+        cgroup: facts.cgroups || (has_limits(request) && decision.rules.limits != Limits::BestEffort),
+        terminal,
+        timeout,
+        log_denied: request.seccomp_log_denied,
+        name,
+        home,
+        decision,
+    };
+    paths(request, &mut launch, &mut faults);
+    launch.env = environment(request, &launch, &mut faults);
+    launch.workdir = working_directory(request, &mut faults, &launch);
+    if faults.0.is_empty() {
+        Ok(launch)
+    } else {
+        Err(faults.0)
+    }
+}
+
+fn has_limits(request: &Request) -> bool {
+    request.memory.is_some() || request.cpus.is_some() || request.pids.is_some()
+}
+
+#[derive(Default)]
+struct Faults(Vec<Violation>);
+
+impl Faults {
+    fn push(&mut self, field: &'static str, reason: String) {
+        self.0.push(Violation { field, reason });
+    }
+
+    fn note<T>(&mut self, field: &'static str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|reason| self.push(field, reason)).ok()
+    }
+}
+
+/// A name that nobody else has: the process, and the time in case it comes again.
+fn made_up_name() -> String {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    format!("n{}-{:x}", std::process::id(), time.tv_nsec)
+}
+
+/// Root's workload gets a range of ids that no user has; everyone else's has the caller's own.
+fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
+    if facts.uid != 0 {
+        let (uid, gid) = (
+            request.user.unwrap_or(facts.uid),
+            request.group.unwrap_or(facts.gid),
+        );
+        return Ids {
+            uid,
+            gid,
+            users: (uid, facts.uid, 1),
+            groups: (gid, facts.gid, 1),
+        };
+    }
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let first = FIRST_RANGE + (hash % RANGES) * IDS;
+    Ids {
+        uid: request.user.unwrap_or(WORKLOAD),
+        gid: request.group.unwrap_or(WORKLOAD),
+        users: (0, first, IDS),
+        groups: (0, first, IDS),
+    }
+}
+
+fn root(request: &Request, faults: &mut Faults) -> Root {
+    let (field, directory) = match (&request.rootfs, &request.toolchain_rootfs) {
+        (Some(directory), _) => ("rootfs", directory),
+        (None, Some(directory)) => ("toolchain-rootfs", directory),
+        (None, None) => return Root::Host(system_directories()),
+    };
+    let found = faults.note(field, directory_at(directory));
+    Root::Directory(found.unwrap_or_default())
+}
+
+fn system_directories() -> Vec<PathBuf> {
+    [
+        "/bin", "/sbin", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/nix",
+    ]
+    .iter()
+    .map(PathBuf::from)
+    .filter(|path| path.is_dir())
+    .collect()
+}
+
+fn directory_at(path: &Path) -> Result<PathBuf, String> {
+    let found = path
+        .canonicalize()
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    if found.is_dir() {
+        Ok(found)
+    } else {
+        Err(format!("{}: not a directory", path.display()))
+    }
+}
+
+fn bind(source: &Path, destination: &str, writable: bool, executable: bool) -> Result<Bind, String> {
+    let fault = |error: std::io::Error| format!("{}: {error}", source.display());
+    let source = source.canonicalize().map_err(fault)?;
+    let metadata = source.metadata().map_err(fault)?;
+    Ok(Bind {
+        directory: metadata.is_dir(),
+        owner: (metadata.uid(), metadata.gid()),
+        destination: parse::inside(destination)?,
+        source,
+        writable,
+        executable,
+    })
+}
+
+fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults) {
+    if let Some(workspace) = &request.workspace {
+        let writable = match request.workspace_mode.unwrap_or(WorkspaceMode::BindRw) {
+            WorkspaceMode::BindRw => true,
+            WorkspaceMode::BindRo => false,
+            WorkspaceMode::CopyInOut => {
+                faults.push("workspace-mode", "copy-in-out is not there yet".into());
+                false
+            }
+        };
+        let found = directory_at(workspace)
+            .and_then(|source| bind(&source, "/workspace", writable, request.workspace_exec));
+        launch.binds.extend(faults.note("workspace", found));
+    }
+    if let Some(context) = &request.context {
+        let found = faults.note("context", directory_at(context));
+        match request.context_mode.unwrap_or(ContextMode::Copy) {
+            ContextMode::Copy => launch.context_copy = found,
+            ContextMode::Bind => {
+                let found = found.map(|source| bind(&source, "/context", false, false));
+                launch
+                    .binds
+                    .extend(found.and_then(|bind| faults.note("context", bind)));
+            }
+        }
+    }
+    if let Some(home) = &request.home {
+        let found = directory_at(home).and_then(|source| bind(&source, &launch.home, true, true));
+        launch.binds.extend(faults.note("home", found));
+    }
+    let configs = [
+        ("provider-config-ro", &request.provider_config_ro, false),
+        ("provider-config-rw", &request.provider_config_rw, true),
+    ];
+    for (field, pairs, writable) in configs {
+        for text in pairs {
+            let found = parse::pair(text)
+                .and_then(|(source, destination)| bind(Path::new(source), destination, writable, false));
+            launch.binds.extend(faults.note(field, found));
+        }
+    }
+    for text in &request.volume {
+        let found = parse::volume(text)
+            .and_then(|(source, destination, writable)| bind(Path::new(source), destination, writable, true));
+        launch.binds.extend(faults.note("volume", found));
+    }
+    for text in &request.secret {
+        let found = parse::pair(text).and_then(|(source, destination)| {
+            let found = bind(Path::new(source), destination, false, false)?;
+            if found.directory {
+                return Err(format!("{source}: a directory"));
+            }
+            Ok((found.source, found.destination))
+        });
+        launch.secrets.extend(faults.note("secret", found));
+    }
+    for text in &request.tmpfs {
+        launch.tmpfs.extend(faults.note("tmpfs", parse::tmpfs(text)));
+    }
+}
+
+/// What every workload has, under the caller's own choices.
+fn environment(request: &Request, launch: &Launch, faults: &mut Faults) -> Vec<String> {
+    let mut env = vec![
+        "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/current-system/sw/bin"
+            .to_owned(),
+        format!("HOME={}", launch.home),
+        format!("USER={}", user_name(launch)),
+        "LANG=C.UTF-8".to_owned(),
+    ];
+    if let Some(terminal) = std::env::var("TERM").ok().filter(|_| launch.terminal) {
+        env.push(format!("TERM={terminal}"));
+    }
+    for text in &request.env {
+        let pair = match text.split_once('=') {
+            Some(("", _)) => Err(format!("{text:?}: no name")),
+            Some(_) => Ok(text.clone()),
+            None => std::env::var(text)
+                .map(|value| format!("{text}={value}"))
+                .map_err(|_| format!("{text:?}: not set, or not UTF-8")),
+        };
+        let Some(pair) = faults.note("env", pair) else {
+            continue;
+        };
+        let name = pair.split('=').next().unwrap_or_default().to_owned();
+        env.retain(|there| there.split('=').next() != Some(&name));
+        env.push(pair);
+    }
+    env
+}
+
+/// The workload's user name in its `/etc/passwd`.
+pub fn user_name(launch: &Launch) -> &'static str {
+    if launch.home.ends_with("/agent") {
+        "agent"
+    } else {
+        "user"
+    }
+}
+
+fn working_directory(request: &Request, faults: &mut Faults, launch: &Launch) -> String {
+    if let Some(directory) = &request.workdir {
+        let inside = parse::inside(&directory.to_string_lossy());
+        return faults.note("workdir", inside).unwrap_or_default();
+    }
+    if request.workspace.is_some() {
+        "/workspace".into()
+    } else if request.context.is_some() {
+        "/context".into()
+    } else {
+        launch.home.clone()
+    }
+}

@@ -1,0 +1,24 @@
+//! The policy front-end: a request becomes a bundle, and the bundle a sandbox.
+//!
+//! The road: [`request`] (flags and launch configuration) → [`mode`] (pure: what the mode makes of it, or all that
+//! it refuses) → [`policy`] (loaded and checked against their pins) → [`launch`] (every word parsed, every path
+//! looked up) → [`bundle`] (pure: `config.json`) → [`run`] (the runtime, supervised, and the way back).
+
+pub mod bundle;
+pub mod cli;
+pub mod ending;
+pub mod events;
+pub mod facts;
+pub mod landlock;
+pub mod launch;
+pub mod mode;
+pub mod parse;
+pub mod policy;
+pub mod request;
+pub mod run;
+pub mod skeleton;
+pub mod store;
+pub mod supervise;
+
+/// The annotation that carries the Landlock rules.
+pub const LANDLOCK: &str = "dev.nucleus.landlock";

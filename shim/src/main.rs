@@ -1,0 +1,5 @@
+//! `nucleus`: sandboxes from pinned policies.
+
+fn main() {
+    std::process::exit(nucleus_shim::cli::main());
+}

@@ -1,0 +1,357 @@
+//! What each mode promises, and which requests it refuses. Pure: the table is [`Rules::of`], in one place.
+
+use crate::facts::Facts;
+use crate::request::{Mode, Network, Request};
+use std::fmt;
+
+/// What happens where this host cannot enforce all that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weaker {
+    /// With `--allow-degraded-security` it is a warning, otherwise an error.
+    WithConsent,
+    /// An error.
+    Refused,
+}
+
+/// What happens to limits that cannot be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// They are left out, with a warning.
+    BestEffort,
+    /// An error.
+    MustApply,
+    /// An error, and there must be one for memory.
+    MemoryRequired,
+}
+
+/// When the workload gets a user namespace of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserNamespace {
+    /// Whenever this host can.
+    WherePossible,
+    /// Always.
+    Required,
+    /// Always, with a user that was named.
+    RequiredForNamedUser,
+}
+
+/// How much of the Landlock policy must be in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landlock {
+    /// What the kernel has.
+    BestEffort,
+    /// All of it.
+    Full,
+    /// All of it, on a kernel with this version of Landlock at least.
+    FullFrom(u32),
+}
+
+/// One column of the table of modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Weaker protection than asked.
+    pub weaker: Weaker,
+    /// Whether the host's network can be asked for.
+    pub host_network: bool,
+    /// Control group limits.
+    pub limits: Limits,
+    /// Whether a root file system and its attestation are required.
+    pub attested_rootfs: bool,
+    /// The user namespace.
+    pub user_namespace: UserNamespace,
+    /// The Landlock policy.
+    pub landlock: Landlock,
+    /// Whether `/proc` hides other users' processes.
+    pub hidepid: bool,
+    /// Whether each policy must carry a pin.
+    pub pins_required: bool,
+}
+
+impl Rules {
+    /// The table of modes.
+    pub fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Agent => Self {
+                weaker: Weaker::WithConsent,
+                host_network: true,
+                limits: Limits::BestEffort,
+                attested_rootfs: false,
+                user_namespace: UserNamespace::WherePossible,
+                landlock: Landlock::BestEffort,
+                hidepid: false,
+                pins_required: false,
+            },
+            Mode::StrictAgent => Self {
+                weaker: Weaker::Refused,
+                host_network: false,
+                limits: Limits::MustApply,
+                attested_rootfs: false,
+                user_namespace: UserNamespace::Required,
+                landlock: Landlock::Full,
+                hidepid: false,
+                pins_required: false,
+            },
+            Mode::Production => Self {
+                weaker: Weaker::Refused,
+                host_network: false,
+                limits: Limits::MemoryRequired,
+                attested_rootfs: true,
+                user_namespace: UserNamespace::RequiredForNamedUser,
+                landlock: Landlock::FullFrom(3),
+                hidepid: true,
+                pins_required: true,
+            },
+        }
+    }
+}
+
+/// A promise that a request would break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The flag or field.
+    pub field: &'static str,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
+
+/// What a mode makes of a request: how each choice is decided, and what the caller is warned of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The column of the table.
+    pub rules: Rules,
+    /// Whether Landlock is left out, because the runtime would ignore it.
+    pub without_landlock: bool,
+    /// Whether the limits are left out.
+    pub without_limits: bool,
+    /// What is weaker than asked.
+    pub warnings: Vec<String>,
+}
+
+/// Holds the request to its mode.
+///
+/// # Errors
+/// Every promise that it would break.
+pub fn decide(request: &Request, facts: &Facts) -> Result<Decision, Vec<Violation>> {
+    let mode = request.mode.unwrap_or_default();
+    let mut judge = Judge {
+        mode,
+        rules: Rules::of(mode),
+        consent: request.allow_degraded_security,
+        violations: Vec::new(),
+        warnings: Vec::new(),
+    };
+    judge.network(request);
+    judge.rootfs(request);
+    judge.user(request);
+    let without_limits = judge.limits(request, facts);
+    let without_landlock = judge.landlock(request, facts);
+    if judge.violations.is_empty() {
+        Ok(Decision {
+            rules: judge.rules,
+            without_landlock,
+            without_limits,
+            warnings: judge.warnings,
+        })
+    } else {
+        Err(judge.violations)
+    }
+}
+
+struct Judge {
+    mode: Mode,
+    rules: Rules,
+    consent: bool,
+    violations: Vec<Violation>,
+    warnings: Vec<String>,
+}
+
+impl Judge {
+    fn refuse(&mut self, field: &'static str, reason: impl Into<String>) {
+        self.violations.push(Violation {
+            field,
+            reason: reason.into(),
+        });
+    }
+
+    /// Something that was asked for, or that the mode gives by itself, cannot be enforced.
+    fn weaker(&mut self, field: &'static str, what: &str) {
+        match self.rules.weaker {
+            Weaker::WithConsent if self.consent => self.warnings.push(format!("{field}: {what}")),
+            Weaker::WithConsent => self.refuse(
+                field,
+                format!("{what}; --allow-degraded-security goes on without it"),
+            ),
+            Weaker::Refused => self.refuse(field, format!("{what}: {} mode refuses that", self.mode.word())),
+        }
+    }
+
+    fn network(&mut self, request: &Request) {
+        if request.network != Some(Network::Host) {
+            return;
+        }
+        if !self.rules.host_network {
+            self.refuse(
+                "network",
+                format!("{} mode refuses the host's network", self.mode.word()),
+            );
+        } else if !request.allow_host_network {
+            self.refuse("network", "the host's network needs --allow-host-network too");
+        }
+    }
+
+    fn rootfs(&mut self, request: &Request) {
+        if !self.rules.attested_rootfs {
+            return;
+        }
+        if request.rootfs.is_none() {
+            self.refuse("rootfs", "production mode needs --rootfs");
+        }
+        self.refuse(
+            "rootfs",
+            "the attestation of root file systems is not there yet, and production mode does not start without it",
+        );
+    }
+
+    fn user(&mut self, request: &Request) {
+        if self.rules.user_namespace == UserNamespace::RequiredForNamedUser && request.user.is_none() {
+            self.refuse("user", "production mode needs --user");
+        }
+    }
+
+    /// Whether the limits are left out.
+    fn limits(&mut self, request: &Request, facts: &Facts) -> bool {
+        let asked = request.memory.is_some() || request.cpus.is_some() || request.pids.is_some();
+        if self.rules.limits == Limits::MemoryRequired && request.memory.is_none() {
+            self.refuse("memory", "production mode needs --memory");
+        }
+        if !asked || facts.cgroups {
+            return false;
+        }
+        let what = "limits need a control group, which this user may not make";
+        if self.rules.limits == Limits::BestEffort {
+            self.warnings.push(format!("{what}: there are none"));
+            return true;
+        }
+        self.refuse("memory, cpus, pids", what);
+        false
+    }
+
+    /// Whether Landlock is left out.
+    fn landlock(&mut self, request: &Request, facts: &Facts) -> bool {
+        if facts.landlock {
+            return false;
+        }
+        let what = "this runtime does not enforce Landlock";
+        let asked = request.landlock_policy.is_some() || request.policy_lock.is_some();
+        if self.rules.landlock == Landlock::BestEffort && !asked {
+            self.warnings.push(format!("landlock-policy: {what}"));
+        } else {
+            self.weaker("landlock-policy", what);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            uid: 0,
+            gid: 0,
+            cgroups: true,
+            landlock: true,
+        }
+    }
+
+    fn fields(request: &Request, facts: &Facts) -> Vec<&'static str> {
+        decide(request, facts)
+            .expect_err("refused")
+            .into_iter()
+            .map(|violation| violation.field)
+            .collect()
+    }
+
+    #[test]
+    fn an_empty_request_is_taken_by_both_agent_modes() {
+        for mode in [Mode::Agent, Mode::StrictAgent] {
+            let request = Request {
+                mode: Some(mode),
+                ..Request::default()
+            };
+            let decision = decide(&request, &facts()).expect("taken");
+            assert!(decision.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn production_lists_all_that_it_misses() {
+        let request = Request {
+            mode: Some(Mode::Production),
+            network: Some(Network::Host),
+            allow_host_network: true,
+            allow_degraded_security: true,
+            ..Request::default()
+        };
+        let facts = Facts {
+            landlock: false,
+            ..facts()
+        };
+        assert_eq!(
+            fields(&request, &facts),
+            ["network", "rootfs", "rootfs", "user", "memory", "landlock-policy"]
+        );
+    }
+
+    #[test]
+    fn the_host_network_needs_consent_in_agent_mode_and_is_refused_in_strict_mode() {
+        let mut request = Request {
+            network: Some(Network::Host),
+            ..Request::default()
+        };
+        assert_eq!(fields(&request, &facts()), ["network"]);
+        request.allow_host_network = true;
+        assert!(decide(&request, &facts()).is_ok());
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts()), ["network"]);
+    }
+
+    #[test]
+    fn a_runtime_without_landlock_is_an_error_a_warning_with_consent_and_never_taken_in_strict_mode() {
+        let facts = Facts {
+            landlock: false,
+            ..facts()
+        };
+        let mut request = Request::default();
+        assert_eq!(decide(&request, &facts).expect("taken").warnings.len(), 1);
+        request.landlock_policy = Some("mine.toml".into());
+        assert_eq!(fields(&request, &facts), ["landlock-policy"]);
+        request.allow_degraded_security = true;
+        let decision = decide(&request, &facts).expect("taken");
+        assert!(decision.without_landlock && decision.warnings.len() == 1);
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts), ["landlock-policy"]);
+    }
+
+    #[test]
+    fn limits_without_a_control_group_are_left_out_or_refused() {
+        let facts = Facts {
+            cgroups: false,
+            ..facts()
+        };
+        let mut request = Request {
+            memory: Some("1G".into()),
+            ..Request::default()
+        };
+        assert!(decide(&request, &facts).expect("taken").without_limits);
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts), ["memory, cpus, pids"]);
+    }
+}

@@ -1,0 +1,315 @@
+//! What is asked for: the flags of `run`, and the launch configuration with the same fields.
+
+use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+/// How strictly a request is held to what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Best effort, with a warning for what is missing and only where it was allowed
+    #[default]
+    Agent,
+    /// Fails closed
+    StrictAgent,
+    /// Fails closed, with an attested root file system
+    Production,
+}
+
+impl Mode {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::StrictAgent => "strict-agent",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// How a context directory gets into the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextMode {
+    /// A copy in memory, which the workload may change
+    Copy,
+    /// The directory itself, read-only
+    Bind,
+}
+
+/// How a workspace gets into the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkspaceMode {
+    /// The directory itself, writable
+    BindRw,
+    /// The directory itself, read-only
+    BindRo,
+    /// A copy, whose changes are reviewed before they are taken over
+    CopyInOut,
+}
+
+/// The network that the workload sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// A network namespace of its own with nothing but the loopback interface
+    None,
+    /// The host's
+    Host,
+}
+
+/// One launch. Every field can be set by a flag and in the launch configuration; a flag wins over it, and lists
+/// are joined.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Request {
+    /// Name of the sandbox [default: made up]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How strictly the promises are held [default: agent]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// native, or the path of an OCI runtime [default: native]
+    #[arg(long, value_name = "native|PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// Root file system [default: the host's system directories, read-only]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<PathBuf>,
+    /// Root file system with the tools of an agent
+    #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toolchain_rootfs: Option<PathBuf>,
+    /// Directory that the workload gets at /context
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<PathBuf>,
+    /// How it gets it [default: copy]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_mode: Option<ContextMode>,
+    /// Directory that the workload gets at /workspace
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<PathBuf>,
+    /// How it gets it [default: bind-rw]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_mode: Option<WorkspaceMode>,
+    /// Let programs in the workspace be executed
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub workspace_exec: bool,
+    /// Directory that becomes the home directory, writable [default: an empty one in memory]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<PathBuf>,
+    /// File or directory of the host that the workload may read
+    #[arg(long, value_name = "SRC:DEST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub provider_config_ro: Vec<String>,
+    /// File or directory of the host that the workload may change
+    #[arg(long, value_name = "SRC:DEST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub provider_config_rw: Vec<String>,
+    /// File that is copied into memory at DEST, readable for the workload's user alone
+    #[arg(long, value_name = "SRC:DEST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret: Vec<String>,
+    /// Variable for the workload; without =VALUE the caller's
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Working directory [default: /workspace, /context or the home directory]
+    #[arg(long, short, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<PathBuf>,
+    /// User id of the workload
+    #[arg(long, short, value_name = "UID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
+    /// Group id of the workload
+    #[arg(long, value_name = "GID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// Further group ids
+    #[arg(long, value_name = "GID")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub additional_group: Vec<u32>,
+    /// Memory limit in bytes, or with K, M, G
+    #[arg(long, short, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Number of processors, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Largest number of processes and threads
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<i64>,
+    /// Host path for the workload, writable unless :ro
+    #[arg(long, short, value_name = "SRC:DEST[:ro]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volume: Vec<String>,
+    /// Empty directory in memory
+    #[arg(long, value_name = "DEST[:OPTIONS]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<String>,
+    /// Host name [default: sandbox]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The network that the workload sees [default: none]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Seccomp profile: a JSON file, or default or service [default: default]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp_profile: Option<String>,
+    /// SHA-256 that the seccomp profile must have
+    #[arg(long, value_name = "DIGEST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp_profile_sha256: Option<String>,
+    /// Capability policy: a TOML file, or none [default: none]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caps_policy: Option<String>,
+    /// SHA-256 that the capability policy must have
+    #[arg(long, value_name = "DIGEST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caps_policy_sha256: Option<String>,
+    /// Landlock policy: a TOML file, or agent-network, or agent without TCP [default: agent-network in agent mode,
+    /// agent in the others]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landlock_policy: Option<String>,
+    /// SHA-256 that the Landlock policy must have
+    #[arg(long, value_name = "DIGEST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landlock_policy_sha256: Option<String>,
+    /// File that names and pins the three policies
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_lock: Option<PathBuf>,
+    /// SHA-256 that this file must have
+    #[arg(long, value_name = "DIGEST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_lock_sha256: Option<String>,
+    /// Let the kernel log each system call that the profile refuses
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub seccomp_log_denied: bool,
+    /// End the workload after this time: a number with s, m or h
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// Go on with a warning where this host cannot enforce what was asked (agent mode)
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_degraded_security: bool,
+    /// Permit --network host (agent mode)
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_host_network: bool,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Why a launch configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not TOML or JSON, an unknown field, a wrong type.
+    #[error("launch configuration {0}")]
+    Syntax(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Request {
+    /// Reads a launch configuration: JSON if the text begins with `{`, TOML otherwise. `name` is for errors.
+    ///
+    /// # Errors
+    /// What is not valid; unknown fields are refused.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
+        let syntax = |error: Box<dyn std::error::Error + Send + Sync>| Error::Syntax(name.to_owned(), error);
+        if text.trim_start().starts_with('{') {
+            serde_json::from_str(text).map_err(|error| syntax(error.into()))
+        } else {
+            toml::from_str(text).map_err(|error| syntax(error.into()))
+        }
+    }
+
+    /// This request over a launch configuration: what is set here wins, lists are joined, and a command here
+    /// replaces the one there.
+    ///
+    /// # Errors
+    /// None that is known: both are valid requests.
+    pub fn over(self, configuration: Self) -> Result<Self, serde_json::Error> {
+        let mut merged = object(&configuration)?;
+        for (key, value) in object(&self)? {
+            match (merged.get_mut(&key), value) {
+                (Some(Value::Array(below)), Value::Array(above)) if key != "command" => below.extend(above),
+                (_, value) => drop(merged.insert(key, value)),
+            }
+        }
+        serde_json::from_value(Value::Object(merged))
+    }
+}
+
+fn object(request: &Request) -> Result<Map<String, Value>, serde_json::Error> {
+    match serde_json::to_value(request)? {
+        Value::Object(object) => Ok(object),
+        _ => Ok(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_and_lists_are_joined() {
+        let below = Request::parse(
+            "a.toml",
+            "mode = 'strict-agent'\nmemory = '1G'\nenv = ['A=1']\ncommand = ['true']",
+        )
+        .expect("valid");
+        let above = Request {
+            memory: Some("2G".into()),
+            env: vec!["B=2".into()],
+            command: vec!["ls".into(), "-l".into()],
+            ..Request::default()
+        };
+        let merged = above.over(below).expect("merged");
+        assert_eq!(merged.mode, Some(Mode::StrictAgent));
+        assert_eq!(merged.memory.as_deref(), Some("2G"));
+        assert_eq!(merged.env, ["A=1", "B=2"]);
+        assert_eq!(merged.command, ["ls", "-l"]);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_name() {
+        for text in ["memmory = '1G'", r#"{"memmory": "1G"}"#] {
+            let error = Request::parse("a", text).expect_err("unknown");
+            let source = std::error::Error::source(&error).expect("a source").to_string();
+            assert!(source.contains("memmory"), "{source}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The road of `run`: request, mode, policies, bundle, runtime, supervision, and the way back.
+
+use crate::bundle;
+use crate::ending::{Ending, Status};
+use crate::events::Events;
+use crate::facts::{Facts, Program, Runtime};
+use crate::launch::{self, Launch};
+use crate::mode::{self, Violation};
+use crate::policy;
+use crate::request::Request;
+use crate::store::{Sandbox, Store};
+use crate::supervise::{self, Supervised};
+use nucleus_policy::VerifiedPolicy;
+use oci_spec::runtime::Spec;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Options of `run` that are about this call, not about the sandbox.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// `--root`.
+    pub root: Option<PathBuf>,
+    /// `--events`.
+    pub events: Option<String>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--quiet`.
+    pub quiet: bool,
+}
+
+/// A request that its mode refuses.
+#[derive(Debug)]
+pub struct Refused(pub Vec<Violation>);
+
+impl std::error::Error for Refused {}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = String::from("the request is refused");
+        for violation in &self.0 {
+            write!(text, "\n  {violation}")?;
+        }
+        f.write_str(&text)
+    }
+}
+
+/// All that was decided before anything is made.
+#[derive(Debug)]
+pub struct Decided {
+    /// The runtime.
+    pub program: Program,
+    /// What is started.
+    pub launch: Launch,
+    /// What it is held to.
+    pub policy: VerifiedPolicy,
+}
+
+/// Decides a request. Nothing is made; all that is wrong with the request is told at once.
+///
+/// # Errors
+/// What is wrong.
+pub fn decide(request: &Request, terminal: bool) -> Result<Decided, anyhow::Error> {
+    let program = Program::find(request.runtime.as_deref().unwrap_or("native"))?;
+    let facts = Facts::of(&program);
+    let decision = mode::decide(request, &facts).map_err(Refused)?;
+    let policy = policy::load(request, &decision.rules, !decision.without_landlock)?;
+    let launch = launch::resolve(request, &facts, decision, terminal).map_err(Refused)?;
+    Ok(Decided {
+        program,
+        launch,
+        policy,
+    })
+}
+
+/// Runs a request and returns the exit code.
+///
+/// # Errors
+/// What kept it from starting, or from being cleaned up.
+pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
+    let terminal = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let decided = decide(request, terminal)?;
+    warn(&decided.launch, call.quiet);
+    let store = Store::open(call.root.clone())?;
+    sweep(&store, &decided.program)?;
+    let mut events = Events::open(&decided.launch.name, call.events.as_deref())?;
+    let sandbox = store.create(&decided.launch.name)?;
+    let outcome = in_sandbox(&decided, &store, &sandbox, call, &mut events);
+    if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
+        return outcome;
+    }
+    let removed = remove(&store, &decided.program, sandbox, outcome.is_err());
+    let code = outcome?;
+    removed?;
+    events.write("cleaned-up", &json!({}))?;
+    Ok(code)
+}
+
+#[expect(clippy::print_stderr, reason = "warnings are for the caller")]
+fn warn(launch: &Launch, quiet: bool) {
+    for warning in launch.decision.warnings.iter().filter(|_| !quiet) {
+        eprintln!("nucleus: warning: {warning}");
+    }
+}
+
+/// Writes the bundle of a launch into the sandbox's directory.
+///
+/// # Errors
+/// A policy that cannot be applied, or a file that cannot be written.
+pub fn write_bundle(decided: &Decided, directory: &Path, secrets: &Path) -> Result<Spec, anyhow::Error> {
+    let (spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, directory, secrets)?;
+    let rootfs = directory.join("rootfs");
+    if !skeleton.is_empty() {
+        std::fs::create_dir(&rootfs).map_err(at("mkdir", &rootfs))?;
+        skeleton
+            .write(&rootfs)
+            .map_err(|(path, error)| at("write", &path)(error))?;
+    }
+    let config = directory.join("config.json");
+    std::fs::write(&config, serde_json::to_vec(&bundle::json(&spec)?)?).map_err(at("write", &config))?;
+    Ok(spec)
+}
+
+fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow::Error {
+    let path = path.display().to_string();
+    move |error| anyhow::Error::new(error).context(format!("{call} {path}"))
+}
+
+fn in_sandbox(
+    decided: &Decided,
+    store: &Store,
+    sandbox: &Sandbox,
+    call: &Call,
+    events: &mut Events,
+) -> Result<i32, anyhow::Error> {
+    let launch = &decided.launch;
+    let owner = (
+        launch.ids.users.1 + (launch.ids.uid - launch.ids.users.0),
+        launch.ids.groups.1 + (launch.ids.gid - launch.ids.groups.0),
+    );
+    sandbox.keep_secrets(&launch.secrets, owner)?;
+    write_bundle(decided, sandbox.directory(), sandbox.secrets())?;
+    let mut command = Command::new(&decided.program.path);
+    command
+        .arg("--root")
+        .arg(store.runtime_root())
+        .args(["run", "--bundle"])
+        .arg(sandbox.directory());
+    if call.detach {
+        return detached(command, launch, sandbox, events);
+    }
+    if decided.program.kind != Runtime::Native {
+        return plainly(command.arg(&launch.name), events);
+    }
+    let mut supervised = Supervised::start(command, &launch.name)?;
+    let Some(pid) = supervised.created()? else {
+        let code = supervised.code()?;
+        events.write("exited", &Ending::NotStarted(code).json())?;
+        return Ok(code);
+    };
+    events.write("created", &json!({"pid": pid, "mode": launch.mode}))?;
+    supervised.go()?;
+    events.write("started", &json!({"pid": pid}))?;
+    let (status, timed_out) = supervised.wait(launch.timeout)?;
+    let Some(status) = status else {
+        let code = supervised.code()?;
+        events.write("exited", &Ending::NotStarted(code).json())?;
+        return Ok(code);
+    };
+    let ending = Ending::of(status, timed_out);
+    events.write("exited", &ending.json())?;
+    tell(&ending, call.quiet);
+    Ok(ending.code(status))
+}
+
+#[expect(clippy::print_stderr, reason = "the ending is for the caller")]
+fn tell(ending: &Ending, quiet: bool) {
+    if ending.is_worth_a_line() && !quiet {
+        eprintln!("nucleus: {ending}");
+    }
+}
+
+/// Leaves the workload to itself; what it prints goes to the sandbox's log.
+fn detached(
+    mut command: Command,
+    launch: &Launch,
+    sandbox: &Sandbox,
+    events: &mut Events,
+) -> Result<i32, anyhow::Error> {
+    let log = sandbox.directory().join("log");
+    let out = std::fs::File::create(&log).map_err(at("create", &log))?;
+    let failure = sandbox.directory().join("detached");
+    std::fs::File::create(&failure).map_err(at("create", &failure))?;
+    let status = command
+        .args(["--detach", &launch.name])
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .status()?;
+    let code = supervise::exit_code(status);
+    if code == 0 {
+        events.write("started", &json!({"mode": launch.mode}))?;
+    } else {
+        let told = std::fs::read_to_string(&log).unwrap_or_default();
+        anyhow::bail!("{}", told.trim_end());
+    }
+    Ok(code)
+}
+
+/// With a runtime that tells nothing but an exit code.
+fn plainly(command: &mut Command, events: &mut Events) -> Result<i32, anyhow::Error> {
+    events.write("started", &json!({}))?;
+    let status = Status {
+        exit_code: Some(supervise::exit_code(command.status()?)),
+        ..Status::default()
+    };
+    let ending = Ending::of(status, false);
+    events.write("exited", &ending.json())?;
+    Ok(ending.code(status))
+}
+
+/// Takes back what `run` made. `force`: the runtime may have left its part behind.
+///
+/// # Errors
+/// What could not be removed.
+pub fn remove(store: &Store, program: &Program, sandbox: Sandbox, force: bool) -> Result<(), anyhow::Error> {
+    if force || store.runtime_root().join(&sandbox.name).exists() {
+        let output = Command::new(&program.path)
+            .arg("--root")
+            .arg(store.runtime_root())
+            .args(["delete", "--force", &sandbox.name])
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() && store.runtime_root().join(&sandbox.name).exists() {
+            anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+    }
+    Ok(sandbox.remove()?)
+}
+
+/// Removes what a killed `nucleus` has left behind.
+fn sweep(store: &Store, program: &Program) -> Result<(), anyhow::Error> {
+    for name in store.names()? {
+        let Ok(directory) = store.directory(&name) else {
+            continue;
+        };
+        if directory.join("detached").exists() {
+            continue;
+        }
+        if let Ok(Some(sandbox)) = store.orphan(&name) {
+            remove(store, program, sandbox, true)?;
+        }
+    }
+    Ok(())
+}

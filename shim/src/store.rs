@@ -1,0 +1,256 @@
+//! Where sandboxes live while they run: a directory each, locked by its supervisor.
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The directory of all sandboxes of a user.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What went wrong with which path.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call failed.
+    #[error("{call} {}", path.display())]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// Its object.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else could change what is in it.
+    #[error("{}: not a directory of this user alone (mode 0700); remove it or use --root", .0.display())]
+    NotOurs(PathBuf),
+    /// The name is taken.
+    #[error("there is a sandbox with the name {0:?}; nucleus rm {0} removes it")]
+    Taken(String),
+    /// No such name.
+    #[error("there is no sandbox with the name {0:?}")]
+    Unknown(String),
+}
+
+fn call(call: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Call { call, path, source }
+}
+
+/// One sandbox. While this lives, nobody else takes it for left behind.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Its name.
+    pub name: String,
+    directory: PathBuf,
+    secrets: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// `--root`, or `/run/nucleus`, `$XDG_RUNTIME_DIR/nucleus` without root, `/dev/shm/nucleus-UID` without that.
+    ///
+    /// # Errors
+    /// It cannot be made, or is not this user's alone.
+    pub fn open(root: Option<PathBuf>) -> Result<Self, Error> {
+        let uid = rustix::process::geteuid();
+        let root = root.unwrap_or_else(|| {
+            if uid.is_root() {
+                PathBuf::from("/run/nucleus")
+            } else if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
+                PathBuf::from(directory).join("nucleus")
+            } else {
+                PathBuf::from(format!("/dev/shm/nucleus-{}", uid.as_raw()))
+            }
+        });
+        make_private(&root, uid.as_raw())?;
+        Ok(Self { root })
+    }
+
+    /// Where the runtime keeps its states.
+    pub fn runtime_root(&self) -> PathBuf {
+        self.root.join("runtime")
+    }
+
+    fn sandboxes(&self) -> PathBuf {
+        self.root.join("sandboxes")
+    }
+
+    /// Makes the directory of a new sandbox.
+    ///
+    /// # Errors
+    /// The name is taken, or the directory cannot be made.
+    pub fn create(&self, name: &str) -> Result<Sandbox, Error> {
+        let all = self.sandboxes();
+        let directory = all.join(name);
+        let mut made = private().create(&directory);
+        if made
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            private().create(&all).map_err(call("mkdir", &all))?;
+            made = private().create(&directory);
+        }
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::Taken(name.to_owned()));
+            }
+            made => made.map_err(call("mkdir", &directory))?,
+        }
+        self.sandbox(name, directory)
+    }
+
+    fn sandbox(&self, name: &str, directory: PathBuf) -> Result<Sandbox, Error> {
+        let lock = File::open(&directory).map_err(call("open", &directory))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| call("flock", &directory)(errno.into()))?;
+        let uid = rustix::process::geteuid().as_raw();
+        Ok(Sandbox {
+            name: name.to_owned(),
+            directory,
+            secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{name}")),
+            _lock: lock,
+        })
+    }
+
+    /// The names of all sandboxes, sorted.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        let all = self.sandboxes();
+        let entries = match fs::read_dir(&all) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(call("open", &all)(error)),
+        };
+        let mut names: Vec<String> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The directory of a sandbox.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn directory(&self, name: &str) -> Result<PathBuf, Error> {
+        let unknown = || Error::Unknown(name.to_owned());
+        crate::parse::name(name).map_err(|_| unknown())?;
+        let directory = self.sandboxes().join(name);
+        if directory.is_dir() {
+            Ok(directory)
+        } else {
+            Err(unknown())
+        }
+    }
+
+    /// Takes over a sandbox whose supervisor is gone; `None` while it lives.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn orphan(&self, name: &str) -> Result<Option<Sandbox>, Error> {
+        let directory = self.directory(name)?;
+        match self.sandbox(name, directory) {
+            Ok(sandbox) => Ok(Some(sandbox)),
+            Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Where its bundle is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where its secrets are: in memory.
+    pub fn secrets(&self) -> &Path {
+        &self.secrets
+    }
+
+    /// Copies secrets into memory, readable for one user alone.
+    ///
+    /// # Errors
+    /// What could not be read or written.
+    pub fn keep_secrets(&self, sources: &[(PathBuf, String)], owner: (u32, u32)) -> Result<(), Error> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        private()
+            .create(&self.secrets)
+            .map_err(call("mkdir", &self.secrets))?;
+        for (index, (source, _)) in sources.iter().enumerate() {
+            let bytes = fs::read(source).map_err(call("read", source))?;
+            let at = self.secrets.join(index.to_string());
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o400)
+                .open(&at)
+                .map_err(call("create", &at))?;
+            io::Write::write_all(&mut &file, &bytes).map_err(call("write", &at))?;
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::fchown(&file, Some(owner.0), Some(owner.1)).map_err(call("chown", &at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes its files.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        for directory in [&self.secrets, &self.directory] {
+            match fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(call("remove", directory)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+/// Makes the directory, or checks that it is one that only this user can change: others may have made it first
+/// where everyone can write.
+fn make_private(path: &Path, uid: u32) -> Result<(), Error> {
+    match private().create(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            private()
+                .recursive(true)
+                .create(path)
+                .map_err(call("mkdir", path))?;
+        }
+        Err(error) => return Err(call("mkdir", path)(error)),
+    }
+    let fd = rustix::fs::open(
+        path,
+        OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| call("open", path)(errno.into()))?;
+    let metadata = File::from(fd).metadata().map_err(call("stat", path))?;
+    if metadata.uid() == uid && metadata.mode() & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(Error::NotOurs(path.to_owned()))
+    }
+}

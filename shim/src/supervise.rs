@@ -1,0 +1,171 @@
+//! One run of `nucleus-runtime`, watched to its end.
+
+use crate::ending::Status;
+use nucleus_sys::signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// How long a workload has to end by itself after SIGTERM, when its time is over.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A runtime that was started, and the two pipes to it.
+#[derive(Debug)]
+pub struct Supervised {
+    child: Child,
+    pidfd: OwnedFd,
+    signals: OwnedFd,
+    info: BufReader<File>,
+    /// While this is open, the runtime keeps the workload; it ends it when this process dies.
+    life: OwnedFd,
+}
+
+impl Supervised {
+    /// Starts `command` with `--info-fd`, `--block-fd` and the container's name behind it. Signals are messages
+    /// from now on.
+    ///
+    /// # Errors
+    /// As pipe(2), fork(2) and execve(2).
+    pub fn start(mut command: Command, name: &str) -> io::Result<Self> {
+        let (info, info_there) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (life_there, life) = pipe_with(PipeFlags::CLOEXEC)?;
+        // The same end twice: the first byte starts the workload, the end of file ends it.
+        let alive_there = rustix::io::dup(&life_there)?;
+        for fd in [&info_there, &life_there, &alive_there] {
+            fcntl_setfd(fd, FdFlags::empty())?;
+        }
+        command
+            .args(["--info-fd", &info_there.as_raw_fd().to_string()])
+            .args(["--block-fd", &life_there.as_raw_fd().to_string()])
+            .args(["--alive-fd", &alive_there.as_raw_fd().to_string()])
+            .arg(name);
+        let child = command.spawn()?;
+        // After the spawn: the runtime passes its own mask on to the workload.
+        signal::block_all();
+        let signals = signal::signalfd()?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self {
+            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            child,
+            signals,
+            info: BufReader::new(File::from(info)),
+            life,
+        })
+    }
+
+    /// Waits until the container is created, and returns its process; `None` if the runtime failed, which it has
+    /// told by itself.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub fn created(&mut self) -> io::Result<Option<i32>> {
+        #[derive(serde::Deserialize)]
+        struct Created {
+            pid: i32,
+        }
+        let mut line = String::new();
+        self.info.read_line(&mut line)?;
+        Ok(serde_json::from_str::<Created>(&line)
+            .ok()
+            .map(|created| created.pid))
+    }
+
+    /// Lets the workload begin.
+    ///
+    /// # Errors
+    /// As write(2); a runtime that has died meanwhile is not one: `wait` finds it.
+    pub fn go(&self) -> io::Result<()> {
+        match rustix::io::write(&self.life, b"g") {
+            Ok(_) | Err(Errno::PIPE) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Passes signals on and waits for the end: what the runtime told of it, and whether its time was over.
+    ///
+    /// # Errors
+    /// As poll(2).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<(Option<Status>, bool)> {
+        let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut timed_out = false;
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                if timed_out {
+                    // The runtime ends the workload and removes it when the descriptor closes.
+                    self.life = rustix::fs::open(
+                        "/dev/null",
+                        rustix::fs::OFlags::CLOEXEC,
+                        rustix::fs::Mode::empty(),
+                    )?;
+                    deadline = None;
+                } else {
+                    timed_out = true;
+                    deadline = Some(Instant::now() + GRACE);
+                    self.pass_on(SIGTERM)?;
+                }
+                continue;
+            }
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut fds = [
+                PollFd::new(&self.pidfd, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            match poll(&mut fds, left.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let ended = !fds[0].revents().is_empty();
+            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
+                self.pass_on(signo)?;
+            }
+            if ended {
+                return Ok((self.told()?, timed_out));
+            }
+        }
+    }
+
+    fn pass_on(&self, signo: i32) -> io::Result<()> {
+        // Of its own children it hears through the descriptor; a terminal's signals reach the runtime by itself.
+        if signo == SIGCHLD {
+            return Ok(());
+        }
+        match signal::pidfd_send_signal(self.pidfd.as_fd(), signo) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn told(&mut self) -> io::Result<Option<Status>> {
+        let mut line = String::new();
+        self.info.read_line(&mut line)?;
+        Ok(serde_json::from_str(&line).ok())
+    }
+
+    /// The runtime's exit code.
+    ///
+    /// # Errors
+    /// As waitid(2).
+    pub fn code(&mut self) -> io::Result<i32> {
+        self.child.wait().map(exit_code)
+    }
+}
+
+const SIGCHLD: i32 = rustix::process::Signal::CHILD.as_raw();
+const SIGTERM: i32 = rustix::process::Signal::TERM.as_raw();
+
+/// An exit code as a shell has it.
+pub fn exit_code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

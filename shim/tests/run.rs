@@ -1,0 +1,388 @@
+//! `nucleus run`: what the sandbox has, what it keeps out, how endings are told, and that nothing is left.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use support::{Place, events, eventually};
+
+/// What every workload of the built-in policies may not do, with the text that tells that it was refused. Each
+/// line prints its number when the attack works.
+const ATTACKS: &str = r#"
+touch /usr/written 2>/dev/null && echo 1
+echo x > /etc/passwd 2>/dev/null && echo 2
+mount -t tmpfs none /tmp 2>/dev/null && echo 3
+unshare -Ur true 2>/dev/null && echo 4
+chroot / true 2>/dev/null && echo 5
+mknod /tmp/disk b 8 0 2>/dev/null && echo 6
+hostname other 2>/dev/null && echo 7
+[ -e /root/.ssh ] || [ -e /etc/shadow ] && echo 8
+[ "$(ls /proc | grep -c '^[0-9]')" -gt 4 ] && echo 9
+echo 1 > /proc/sys/kernel/sysrq 2>/dev/null && echo 10
+cat /proc/kcore 2>/dev/null | head -c 1 | grep -q . && echo 11
+grep -q '^CapBnd:.*[1-9a-f]' /proc/self/status && echo 12
+grep -q '^NoNewPrivs:.*0' /proc/self/status && echo 13
+grep -q '^Seccomp:.*2' /proc/self/status || echo 14
+[ "$(cat /proc/net/dev | grep -c :)" -gt 1 ] && echo 15
+ulimit -c hard 2>/dev/null; kill -0 2 2>/dev/null && echo 16
+touch /dev/new 2>/dev/null && echo 17
+cp /bin/true /dev/shm/t 2>/dev/null && /dev/shm/t 2>/dev/null && echo 18
+exit 0
+"#;
+
+#[test]
+fn attacks_from_inside_fail_in_both_agent_modes() {
+    let Some(place) = Place::new() else { return };
+    for mode in ["agent", "strict-agent"] {
+        let finished = place.sh(&["--mode", mode], ATTACKS);
+        assert_eq!(finished.exits(0), "", "{mode}: attacks that worked");
+    }
+}
+
+#[test]
+fn each_attack_would_be_seen() {
+    let Some(_place) = Place::new() else { return };
+    // The same lines on the host, in a mount namespace that takes what they write.
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "-u", "-f", "sh", "-c"])
+        .arg(format!(
+            "mount -t tmpfs none /usr/local; mount -t tmpfs none /tmp; {}",
+            "unshare -Ur true && echo 4; mknod /tmp/disk b 8 0 && echo 6; hostname other && echo 7; \
+             [ -e /etc/shadow ] && echo 8; grep -q '^NoNewPrivs:.*0' /proc/self/status && echo 13"
+        ))
+        .output()
+        .expect("unshare");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "4\n6\n7\n8\n13\n");
+}
+
+#[test]
+fn streams_arguments_and_the_exit_code_pass_through() {
+    let Some(place) = Place::new() else { return };
+    let finished = place.sh(&["--env", "A=b c"], "echo \"$A\"; echo err >&2; exit 7");
+    assert_eq!(finished.exits(7), "b c\n");
+    assert_eq!(finished.stderr, "err\n");
+    let mut command = place.command(&["run", "--", "cat"]);
+    let input = place.path("input");
+    fs::write(&input, "through\n").expect("write");
+    command.stdin(fs::File::open(&input).expect("open"));
+    assert_eq!(
+        support::Finished::from(command.output().expect("run")).exits(0),
+        "through\n"
+    );
+}
+
+#[test]
+fn a_workspace_is_changed_as_its_owner() {
+    let Some(place) = Place::new() else { return };
+    let workspace = place.path("workspace");
+    fs::create_dir(&workspace).expect("mkdir");
+    chown(&workspace, Some(12_345), Some(12_346)).expect("chown");
+    let workspace = workspace.to_str().expect("UTF-8");
+    place
+        .sh(&["--workspace", workspace], "pwd; id -u; echo new > made")
+        .exits(0);
+    let made = fs::metadata(format!("{workspace}/made")).expect("made");
+    assert_eq!((made.uid(), made.gid()), (12_345, 12_346));
+    let finished = place.sh(
+        &["--workspace", workspace, "--workspace-mode", "bind-ro"],
+        "cat made; echo x > made",
+    );
+    assert_ne!(finished.code, 0);
+    assert_eq!(finished.stdout, "new\n");
+    let script = "cp /bin/true run && ./run";
+    assert_eq!(place.sh(&["--workspace", workspace], script).code, 126);
+    place
+        .sh(&["--workspace", workspace, "--workspace-exec"], script)
+        .exits(0);
+}
+
+#[test]
+fn a_context_is_a_copy_and_a_volume_is_not() {
+    let Some(place) = Place::new() else { return };
+    let directory = place.path("context");
+    fs::create_dir(&directory).expect("mkdir");
+    fs::write(directory.join("file"), "before\n").expect("write");
+    chown(&directory, Some(12_345), Some(12_345)).expect("chown");
+    let directory = directory.to_str().expect("UTF-8");
+    let finished = place.sh(&["--context", directory], "cat file; echo after > new; ls");
+    assert_eq!(finished.exits(0), "before\nfile\nnew\n");
+    assert!(!place.path("context/new").exists(), "the copy was no copy");
+    let volume = format!("{directory}:/data");
+    place.sh(&["--volume", &volume], "echo kept > /data/new").exits(0);
+    assert_eq!(
+        fs::read_to_string(place.path("context/new")).expect("new"),
+        "kept\n"
+    );
+    let volume = format!("{directory}:/data:ro");
+    assert_ne!(place.sh(&["--volume", &volume], "echo x > /data/new").code, 0);
+}
+
+#[test]
+fn a_secret_is_in_memory_for_the_workload_alone() {
+    let Some(place) = Place::new() else { return };
+    let source = place.path("token");
+    fs::write(&source, "s3cret").expect("write");
+    let secret = format!("{}:/run/secrets/token", source.display());
+    let finished = place.sh(
+        &["--secret", &secret, "--name", "keeper"],
+        "cat /run/secrets/token; stat -c ' %a %u' /run/secrets/token; stat -f -c %T /run/secrets/token",
+    );
+    assert_eq!(finished.exits(0), "s3cret 400 1000\ntmpfs\n");
+    let left = fs::read_dir("/dev/shm")
+        .expect("shm")
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().contains("keeper"));
+    assert!(!left, "the secret stays in memory");
+}
+
+#[test]
+fn endings_are_told_apart() {
+    let Some(place) = Place::new() else { return };
+    let log = place.path("events");
+    let log = log.to_str().expect("UTF-8");
+    let inner = |script: &str| format!("({script}); code=$?; exit $code");
+    let table: [(&[&str], String, i32, &str); 5] = [
+        (&[], "exit 0".into(), 0, "exited"),
+        (&[], inner("exit 3"), 3, "exited"),
+        (&["--timeout", "300ms"], "sleep 100".into(), 1, ""),
+        (&["--timeout", "0.3"], "exec sleep 100".into(), 124, "timed-out"),
+        (
+            &["--pids", "4"],
+            "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait".into(),
+            2,
+            "pids-limit",
+        ),
+    ];
+    for (options, script, code, reason) in table {
+        let _ = fs::remove_file(log);
+        let mut all = vec!["--events", log];
+        all.extend_from_slice(options);
+        let finished = place.sh(&all, &script);
+        finished.exits(code);
+        if reason.is_empty() {
+            continue;
+        }
+        let events = events(std::path::Path::new(log));
+        let names: Vec<&str> = events
+            .iter()
+            .filter_map(|event| event["event"].as_str())
+            .collect();
+        assert_eq!(names, ["created", "started", "exited", "cleaned-up"], "{script}");
+        assert_eq!(events[2]["reason"], reason, "{script}");
+    }
+}
+
+#[test]
+fn too_much_memory_is_told() {
+    let Some(place) = Place::new() else { return };
+    let log = place.path("events");
+    let log = log.to_str().expect("UTF-8");
+    let finished = place.sh(
+        &["--memory", "16M", "--events", log],
+        "head -c 100M /dev/zero | tail -c 90M",
+    );
+    assert_ne!(finished.code, 0, "{finished:?}");
+    assert!(finished.stderr.contains("out of memory"), "{finished:?}");
+    assert_eq!(events(std::path::Path::new(log))[2]["reason"], "out-of-memory");
+}
+
+#[test]
+fn a_killed_front_end_takes_the_workload_along_and_the_next_call_cleans_up() {
+    let Some(place) = Place::new() else { return };
+    let mark = place.path("mark");
+    fs::create_dir(&mark).expect("mkdir");
+    chown(&mark, Some(12_345), Some(12_345)).expect("chown");
+    let volume = format!("{}:/mark", mark.display());
+    let script = "echo $$ > /mark/up; while :; do sleep 0.05; date +%N > /mark/beat; done";
+    let mut child = place
+        .command(&["run", "--volume", &volume, "--", "sh", "-c", script])
+        .spawn()
+        .expect("start");
+    eventually("the workload runs", || mark.join("beat").exists());
+    child.kill().expect("SIGKILL");
+    child.wait().expect("wait");
+    eventually("the runtime has removed the container", || {
+        fs::read_dir(place.root().join("runtime")).is_ok_and(|mut entries| entries.next().is_none())
+    });
+    let beat = || fs::read_to_string(mark.join("beat")).expect("beat");
+    let before = beat();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(before, beat(), "the workload lives on");
+    place.sh(&[], "true").exits(0);
+    place.expect_nothing_left();
+}
+
+#[test]
+fn signals_reach_the_workload() {
+    let Some(place) = Place::new() else { return };
+    let mark = place.path("mark");
+    fs::create_dir(&mark).expect("mkdir");
+    let volume = format!("{}:/mark", mark.display());
+    let script = "trap 'exit 9' TERM; echo > /mark/up; while :; do sleep 0.05; done";
+    let mut child = place
+        .command(&["run", "--volume", &volume, "--", "sh", "-c", script])
+        .spawn()
+        .expect("start");
+    eventually("the workload runs", || mark.join("up").exists());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+    assert_eq!(child.wait().expect("wait").code(), Some(9));
+}
+
+#[test]
+fn a_detached_sandbox_is_listed_entered_stopped_and_removed() {
+    let Some(place) = Place::new() else { return };
+    place
+        .nucleus(&[
+            "run",
+            "--detach",
+            "--name",
+            "one",
+            "--",
+            "sh",
+            "-c",
+            "echo hello; exec sleep 1000",
+        ])
+        .exits(0);
+    assert!(place.nucleus(&["ps"]).exits(0).contains("one"));
+    eventually("its output is in the log", || {
+        place.nucleus(&["logs", "one"]).stdout == "hello\n"
+    });
+    assert_eq!(place.nucleus(&["exec", "one", "id", "-u"]).exits(0), "1000\n");
+    place.nucleus(&["exec", "one", "sh", "-c", "exit 5"]).exits(5);
+    place
+        .nucleus(&["run", "--name", "one", "--", "true"])
+        .fails_with(&["there is a sandbox with the name \"one\""]);
+    place.nucleus(&["rm", "one"]).fails_with(&["it is running"]);
+    let state: serde_json::Value =
+        serde_json::from_str(place.nucleus(&["state", "one"]).exits(0)).expect("JSON");
+    assert_eq!(state["status"], "running");
+    assert_eq!(state["annotations"]["dev.nucleus.mode"], "agent");
+    place.nucleus(&["kill", "one", "KILL"]).exits(0);
+    place.nucleus(&["stop", "--time", "5", "one"]);
+    place.nucleus(&["rm", "one"]).exits(0);
+    place
+        .nucleus(&["state", "one"])
+        .fails_with(&["no sandbox with the name \"one\""]);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told_at_once_and_leaves_nothing() {
+    let Some(place) = Place::new() else { return };
+    place
+        .nucleus(&["run", "--mode", "production", "--network", "host", "--", "true"])
+        .fails_with(&["network:", "rootfs:", "user:", "memory:"]);
+    place
+        .nucleus(&[
+            "run",
+            "--memory",
+            "lots",
+            "--timeout",
+            "soon",
+            "--volume",
+            "a",
+            "--cpus",
+            "0",
+            "--",
+            "true",
+        ])
+        .fails_with(&["memory:", "timeout:", "volume:", "cpus:"]);
+    let table: [(&[&str], &str); 8] = [
+        (&["--network", "host"], "--allow-host-network"),
+        (&["--rootfs", "/no/where"], "/no/where"),
+        (&["--runtime", "/no/where"], "/no/where"),
+        (&["--workdir", "relative"], "workdir"),
+        (&["--name", "a/b"], "name"),
+        (&["--seccomp-profile", "/nowhere.json"], "/nowhere.json"),
+        (&["--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["--secret", "/etc:/run/secrets/x"], "a directory"),
+    ];
+    for (options, word) in table {
+        let mut args = vec!["run"];
+        args.extend_from_slice(options);
+        args.extend_from_slice(&["--", "true"]);
+        place.nucleus(&args).fails_with(&[word]);
+    }
+    place.nucleus(&["run"]).fails_with(&["command"]);
+    place
+        .nucleus(&["run", "--", "no-such-program"])
+        .fails_with(&["no-such-program"]);
+}
+
+#[test]
+fn a_pin_that_does_not_match_keeps_the_workload_from_starting() {
+    let Some(place) = Place::new() else { return };
+    let policy = place.path("caps.toml");
+    fs::write(&policy, "keep = []\n").expect("write");
+    let policy = policy.to_str().expect("UTF-8");
+    let wrong = "0".repeat(64);
+    place
+        .sh(&["--caps-policy", policy, "--caps-policy-sha256", &wrong], "true")
+        .fails_with(&[&wrong, "caps.toml"]);
+    let lock = place.path("policy.lock");
+    let lock = lock.to_str().expect("UTF-8");
+    place
+        .nucleus(&["policy", "lock", "--caps-policy", policy, "--output", lock])
+        .exits(0);
+    place.sh(&["--policy-lock", lock], "true").exits(0);
+    fs::write(policy, "keep = [\"CAP_NET_ADMIN\"]\n").expect("write");
+    place
+        .sh(&["--policy-lock", lock], "true")
+        .fails_with(&["caps.toml"]);
+}
+
+#[test]
+fn a_launch_configuration_is_the_flags_in_a_file() {
+    let Some(place) = Place::new() else { return };
+    let config = place.path("launch.toml");
+    fs::write(
+        &config,
+        "mode = 'strict-agent'\nhostname = 'from-file'\nenv = ['A=1']\ncommand = ['sh', '-c', 'hostname; echo $A']\n",
+    )
+    .expect("write");
+    let config = config.to_str().expect("UTF-8");
+    assert_eq!(
+        place.nucleus(&["run", "--config", config]).exits(0),
+        "from-file\n1\n"
+    );
+    let finished = place.nucleus(&["run", "--config", config, "--hostname", "flag", "--env", "A=2"]);
+    assert_eq!(finished.exits(0), "flag\n2\n");
+    fs::write(place.path("bad.toml"), "memmory = '1G'\n").expect("write");
+    let bad = place.path("bad.toml");
+    place
+        .nucleus(&["run", "--config", bad.to_str().expect("UTF-8"), "--", "true"])
+        .fails_with(&["memmory"]);
+}
+
+#[test]
+fn a_bundle_runs_under_the_runtime_and_is_compared() {
+    let Some(place) = Place::new() else { return };
+    let output = place.path("app");
+    let output = output.to_str().expect("UTF-8");
+    let args = [
+        "bundle",
+        "--output",
+        output,
+        "--",
+        "sh",
+        "-c",
+        "echo from the bundle",
+    ];
+    place.nucleus(&args).exits(0);
+    let mut check = vec!["bundle", "--check"];
+    check.extend_from_slice(&args[1..]);
+    assert_eq!(place.nucleus(&check).exits(0), "");
+    check[3] = output;
+    check.insert(4, "--hostname=other");
+    let compared = place.nucleus(&check);
+    assert!(compared.exits(1).contains("/hostname"), "{compared:?}");
+    let runtime = std::path::Path::new(support::NUCLEUS).with_file_name("nucleus-runtime");
+    let finished: support::Finished = std::process::Command::new(runtime)
+        .arg("--root")
+        .arg(place.root().join("runtime"))
+        .args(["run", "--bundle", output, "front-end-bundle"])
+        .output()
+        .expect("run")
+        .into();
+    assert_eq!(finished.exits(0), "from the bundle\n");
+}

@@ -1,0 +1,160 @@
+//! Runs the real `nucleus` with the real runtime, as root.
+
+#![allow(dead_code, unreachable_pub, reason = "not every test file uses all of it")]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The front-end under test.
+pub const NUCLEUS: &str = env!("CARGO_BIN_EXE_nucleus");
+
+/// A place of its own for one test; at the end nothing may be left in it.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+/// What a command printed and returned.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code, 128 + n after a signal.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let status = output.status;
+        Self {
+            code: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// The runtime lies beside the front-end; a run of this crate's tests alone has to build it first.
+fn runtime() -> PathBuf {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    let path = Path::new(NUCLEUS).with_file_name("nucleus-runtime");
+    BUILT.call_once(|| {
+        if !path.is_file() {
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "-p", "nucleus-runtime"])
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status();
+            assert!(built.expect("cargo").success(), "nucleus-runtime was not built");
+        }
+    });
+    path
+}
+
+impl Place {
+    /// `None`, with the reason printed, where these tests cannot run.
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    pub fn new() -> Option<Self> {
+        runtime();
+        if !rustix::process::geteuid().is_root() {
+            assert!(
+                std::env::var_os("NUCLEUS_TESTS_MUST_RUN").is_none(),
+                "not root, and NUCLEUS_TESTS_MUST_RUN is set"
+            );
+            eprintln!("skipped: not root");
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        Some(Self { directory })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.path("root")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(NUCLEUS);
+        command
+            .arg("--root")
+            .arg(self.root())
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn nucleus(&self, args: &[&str]) -> Finished {
+        self.command(args).output().expect("start nucleus").into()
+    }
+
+    /// `nucleus run OPTIONS -- sh -c SCRIPT`.
+    pub fn sh(&self, options: &[&str], script: &str) -> Finished {
+        let mut args = vec!["run"];
+        args.extend_from_slice(options);
+        args.extend_from_slice(&["--", "sh", "-c", script]);
+        self.nucleus(&args)
+    }
+
+    /// Neither a sandbox nor a container, nor a secret.
+    pub fn expect_nothing_left(&self) {
+        for directory in ["sandboxes", "runtime"] {
+            let left: Vec<_> = std::fs::read_dir(self.root().join(directory))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
+            assert!(left.is_empty(), "left in {directory}: {left:?}");
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.expect_nothing_left();
+        }
+    }
+}
+
+impl Finished {
+    /// Checks the exit code, and returns standard output.
+    #[track_caller]
+    pub fn exits(&self, code: i32) -> &str {
+        assert_eq!(self.code, code, "{self:?}");
+        &self.stdout
+    }
+
+    /// Checks that it failed, and that every one of `words` is in its error.
+    #[track_caller]
+    pub fn fails_with(&self, words: &[&str]) {
+        assert_eq!(self.code, 1, "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in {self:?}");
+        }
+    }
+}
+
+/// Events as they were written.
+pub fn events(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("events");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+/// Waits for something that comes by itself.
+#[track_caller]
+pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !ready() {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
