@@ -10,7 +10,7 @@ use nucleus_sys::process;
 use nucleus_sys::signal::signalfd_for;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{OwnedFd, RawFd};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 const BLOCK: &str = "wait for the caller's byte on --block-fd";
 
@@ -99,7 +99,7 @@ impl Handshake {
             PollFd::new(&block, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
         ];
-        retry(|| poll(&mut polled, None))
+        retry_on_intr(|| poll(&mut polled, None))
             .call("poll")
             .map_err(failed(BLOCK))?;
         match polled.map(|one| !one.revents().is_empty()) {
@@ -120,7 +120,7 @@ impl Handshake {
 
 fn read_byte(block: &OwnedFd) -> Result<(), Fault> {
     let mut byte = [0u8];
-    match retry(|| rustix::io::read(block, &mut byte)).call("read")? {
+    match retry_on_intr(|| rustix::io::read(block, &mut byte)).call("read")? {
         0 => Err(Fault::finding(
             "it was closed without one: the container was not started",
         )),
@@ -146,17 +146,8 @@ fn failed(step: &'static str) -> impl Fn(Fault) -> Error {
 
 fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
-        let written = retry(|| rustix::io::write(fd, bytes))?;
+        let written = retry_on_intr(|| rustix::io::write(fd, bytes))?;
         bytes = &bytes[written..];
     }
     Ok(())
-}
-
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
 }

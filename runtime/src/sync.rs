@@ -20,7 +20,7 @@
 
 use crate::fault::{Call, Fault};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
@@ -120,7 +120,8 @@ impl Channel {
     /// The failed call, or that the parent has died.
     pub fn expect(&self, message: ToChild) -> Result<(), Fault> {
         let mut buffer = [0u8; 1];
-        let (length, _) = retry(|| recv(&self.socket, &mut buffer[..], RecvFlags::empty())).call("recv")?;
+        let (length, _) =
+            retry_on_intr(|| recv(&self.socket, &mut buffer[..], RecvFlags::empty())).call("recv")?;
         match length {
             0 => Err(Fault::finding("the runtime has died")),
             _ if buffer[0] == message as u8 => Ok(()),
@@ -243,7 +244,7 @@ pub fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io::Resul
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut receive = || {
-        retry(|| {
+        retry_on_intr(|| {
             recvmsg(
                 socket,
                 &mut [IoSliceMut::new(bytes)],
@@ -267,15 +268,6 @@ pub fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io::Resul
         _ => None,
     });
     Ok((received.bytes, fd))
-}
-
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

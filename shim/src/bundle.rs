@@ -232,9 +232,10 @@ fn bound(launch: &Launch, bind: &Bind) -> Value {
     if bind.writable && launch.ids.users.2 > 1 {
         options[0] = "bind";
         options.push("idmap");
-        let map = |own: u32, inside: u32, (first, outside, _): (u32, u32, u32)| json!([{"containerID": own, "hostID": outside + (inside - first), "size": 1}]);
-        mount["uidMappings"] = map(bind.owner.0, launch.ids.uid, launch.ids.users);
-        mount["gidMappings"] = map(bind.owner.1, launch.ids.gid, launch.ids.groups);
+        let (uid, gid) = launch.ids.outside();
+        let map = |own: u32, outside: u32| json!([{"containerID": own, "hostID": outside, "size": 1}]);
+        mount["uidMappings"] = map(bind.owner.0, uid);
+        mount["gidMappings"] = map(bind.owner.1, gid);
     }
     mount["options"] = json!(options);
     mount

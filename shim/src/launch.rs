@@ -1,7 +1,7 @@
 //! A request with every word parsed, every path looked up and every default filled in.
 
 use crate::facts::Facts;
-use crate::mode::{Decision, Limits, Violation};
+use crate::mode::{Decision, Violation};
 use crate::parse;
 use crate::request::{ContextMode, Network, Request, WorkspaceMode};
 use std::os::unix::fs::MetadataExt;
@@ -27,6 +27,14 @@ pub struct Ids {
     pub users: (u32, u32, u32),
     /// The same for groups.
     pub groups: (u32, u32, u32),
+}
+
+impl Ids {
+    /// The workload's user and group id on the host.
+    pub fn outside(&self) -> (u32, u32) {
+        let outside = |inside: u32, (first, outside, _): (u32, u32, u32)| outside + (inside - first);
+        (outside(self.uid, self.users), outside(self.gid, self.groups))
+    }
 }
 
 /// A host path in the sandbox.
@@ -127,7 +135,7 @@ pub fn resolve(
             "there is none: nucleus run [OPTIONS] -- COMMAND [ARG...]".into(),
         );
     }
-    let limits = |text: Option<()>| text.filter(|()| !decision.without_limits);
+    let limited = !decision.without_limits;
     let memory = request.memory.as_deref().map(parse::size);
     let memory = memory.and_then(|size| faults.note("memory", size));
     let timeout = request.timeout.as_deref().map(parse::duration);
@@ -140,6 +148,14 @@ pub fn resolve(
     }
     if request.pids.is_some_and(|pids| pids < 1) {
         faults.push("pids", "not a number of processes of at least 1".into());
+    }
+    for (field, id) in [("user", request.user), ("group", request.group)] {
+        if facts.uid == 0 && id.is_some_and(|id| id >= IDS) {
+            faults.push(
+                field,
+                format!("not below {IDS}, the number of ids in the sandbox"),
+            );
+        }
     }
     let ids = ids(request, facts, &name);
     let home = format!("/home/{}", if facts.uid == 0 { "agent" } else { "user" });
@@ -157,11 +173,11 @@ pub fn resolve(
         home_is_bound: request.home.is_some(),
         tmpfs: Vec::new(),
         secrets: Vec::new(),
-        memory: memory.filter(|_| limits(Some(())).is_some()),
-        cpus: request.cpus.filter(|_| limits(Some(())).is_some()),
-        pids: request.pids.filter(|_| limits(Some(())).is_some()),
+        memory: memory.filter(|_| limited),
+        cpus: request.cpus.filter(|_| limited),
+        pids: request.pids.filter(|_| limited),
         host_network: request.network == Some(Network::Host),
-        cgroup: facts.cgroups || (has_limits(request) && decision.rules.limits != Limits::BestEffort),
+        cgroup: facts.cgroups,
         terminal,
         timeout,
         log_denied: request.seccomp_log_denied,
@@ -177,10 +193,6 @@ pub fn resolve(
     } else {
         Err(faults.0)
     }
-}
-
-fn has_limits(request: &Request) -> bool {
-    request.memory.is_some() || request.cpus.is_some() || request.pids.is_some()
 }
 
 #[derive(Default)]

@@ -226,11 +226,10 @@ impl Judge {
 
     /// Whether the limits are left out.
     fn limits(&mut self, request: &Request, facts: &Facts) -> bool {
-        let asked = request.memory.is_some() || request.cpus.is_some() || request.pids.is_some();
         if self.rules.limits == Limits::MemoryRequired && request.memory.is_none() {
             self.refuse("memory", "production mode needs --memory");
         }
-        if !asked || facts.cgroups {
+        if !request.has_limits() || facts.cgroups {
             return false;
         }
         let what = "limits need a control group, which this user may not make";

@@ -256,6 +256,11 @@ impl Request {
         }
     }
 
+    /// Whether it asks for a control group's limits.
+    pub fn has_limits(&self) -> bool {
+        self.memory.is_some() || self.cpus.is_some() || self.pids.is_some()
+    }
+
     /// This request over a launch configuration: what is set here wins, lists are joined, and a command here
     /// replaces the one there.
     ///

@@ -11,7 +11,6 @@ use crate::request::Request;
 use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
 use nucleus_policy::VerifiedPolicy;
-use oci_spec::runtime::Spec;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -82,6 +81,12 @@ pub fn decide(request: &Request, terminal: bool) -> Result<Decided, anyhow::Erro
 pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let terminal = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let decided = decide(request, terminal)?;
+    // Nobody would be there to hold the workload to it.
+    let supervised = !call.detach && decided.program.kind == Runtime::Native;
+    anyhow::ensure!(
+        supervised || request.timeout.is_none(),
+        "timeout: neither with --detach nor with another runtime than ours"
+    );
     warn(&decided.launch, call.quiet);
     let store = Store::open(call.root.clone())?;
     sweep(&store, &decided.program)?;
@@ -109,7 +114,7 @@ fn warn(launch: &Launch, quiet: bool) {
 ///
 /// # Errors
 /// A policy that cannot be applied, or a file that cannot be written.
-pub fn write_bundle(decided: &Decided, directory: &Path, secrets: &Path) -> Result<Spec, anyhow::Error> {
+pub fn write_bundle(decided: &Decided, directory: &Path, secrets: &Path) -> Result<(), anyhow::Error> {
     let (spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, directory, secrets)?;
     let rootfs = directory.join("rootfs");
     if !skeleton.is_empty() {
@@ -119,8 +124,7 @@ pub fn write_bundle(decided: &Decided, directory: &Path, secrets: &Path) -> Resu
             .map_err(|(path, error)| at("write", &path)(error))?;
     }
     let config = directory.join("config.json");
-    std::fs::write(&config, serde_json::to_vec(&bundle::json(&spec)?)?).map_err(at("write", &config))?;
-    Ok(spec)
+    std::fs::write(&config, serde_json::to_vec(&bundle::json(&spec)?)?).map_err(at("write", &config))
 }
 
 fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow::Error {
@@ -136,11 +140,7 @@ fn in_sandbox(
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
-    let owner = (
-        launch.ids.users.1 + (launch.ids.uid - launch.ids.users.0),
-        launch.ids.groups.1 + (launch.ids.gid - launch.ids.groups.0),
-    );
-    sandbox.keep_secrets(&launch.secrets, owner)?;
+    sandbox.keep_secrets(&launch.secrets, launch.ids.outside())?;
     write_bundle(decided, sandbox.directory(), sandbox.secrets())?;
     let mut command = Command::new(&decided.program.path);
     command
@@ -156,23 +156,26 @@ fn in_sandbox(
     }
     let mut supervised = Supervised::start(command, &launch.name)?;
     let Some(pid) = supervised.created()? else {
-        let code = supervised.code()?;
-        events.write("exited", &Ending::NotStarted(code).json())?;
-        return Ok(code);
+        return not_started(&mut supervised, events);
     };
     events.write("created", &json!({"pid": pid, "mode": launch.mode}))?;
     supervised.go()?;
     events.write("started", &json!({"pid": pid}))?;
     let (status, timed_out) = supervised.wait(launch.timeout)?;
     let Some(status) = status else {
-        let code = supervised.code()?;
-        events.write("exited", &Ending::NotStarted(code).json())?;
-        return Ok(code);
+        return not_started(&mut supervised, events);
     };
     let ending = Ending::of(status, timed_out);
     events.write("exited", &ending.json())?;
     tell(&ending, call.quiet);
     Ok(ending.code(status))
+}
+
+/// The runtime has told on standard error why.
+fn not_started(supervised: &mut Supervised, events: &mut Events) -> Result<i32, anyhow::Error> {
+    let code = supervised.code()?;
+    events.write("exited", &Ending::NotStarted(code).json())?;
+    Ok(code)
 }
 
 #[expect(clippy::print_stderr, reason = "the ending is for the caller")]
