@@ -221,7 +221,7 @@ pub struct Request {
     #[serde(skip_serializing_if = "is_false")]
     pub allow_host_network: bool,
     /// The command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
 }

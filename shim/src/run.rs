@@ -90,7 +90,9 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     warn(&decided.launch, call.quiet);
     let store = Store::open(call.root.clone())?;
     sweep(&store, &decided.program)?;
-    let mut events = Events::open(&decided.launch.name, call.events.as_deref())?;
+    let target = call.events.as_deref();
+    let mut events = Events::open(&decided.launch.name, target)
+        .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))?;
     let sandbox = store.create(&decided.launch.name)?;
     let outcome = in_sandbox(&decided, &store, &sandbox, call, &mut events);
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {

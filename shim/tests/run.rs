@@ -306,6 +306,14 @@ fn what_is_wrong_with_a_request_is_told_at_once_and_leaves_nothing() {
         place.nucleus(&args).fails_with(&[word]);
     }
     place.nucleus(&["run"]).fails_with(&["command"]);
+    // A flag that does not exist is not the command.
+    place
+        .nucleus(&["run", "--memroy", "1G", "--", "true"])
+        .fails_with(&["--memroy"]);
+    let log = ["run", "--events", "/no/where", "--", "true"];
+    place.nucleus(&log).fails_with(&["open /no/where"]);
+    let lock = ["policy", "lock", "--output", "/no/where"];
+    place.nucleus(&lock).fails_with(&["create /no/where"]);
     place
         .nucleus(&["run", "--", "no-such-program"])
         .fails_with(&["no-such-program"]);

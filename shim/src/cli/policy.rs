@@ -112,8 +112,8 @@ impl Lock {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let text = lock.render(&directory.canonicalize()?)?;
         let at = |error| anyhow::Error::new(error).context(format!("create {}", self.output.display()));
+        let text = lock.render(&directory.canonicalize().map_err(at)?)?;
         let mut file = std::fs::File::create_new(&self.output).map_err(at)?;
         file.write_all(text.as_bytes())?;
         Ok(0)
