@@ -1,0 +1,14 @@
+//! Keeps the TLA+ specs of `formal/specs` honest: two checkers agree on each, nothing in them is dead, each
+//! committed mutant dies by the property it names, and their state graphs are handed to the tests that compare
+//! the shipped code with them. `formal/README.md` tells how to read and change them.
+
+pub mod check;
+pub mod graph;
+pub mod model;
+pub mod mutant;
+pub mod native;
+pub mod parallel;
+pub mod pins;
+pub mod report;
+pub mod tlc;
+pub mod verdict;
