@@ -5,10 +5,13 @@ use crate::skeleton::Skeleton;
 use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The annotation with the mode's word.
 pub const MODE: &str = "dev.nucleus.mode";
+
+/// The root directory's name in a bundle.
+pub const ROOTFS: &str = "rootfs";
 
 /// What `/proc` and `/sys` show of the host without need.
 const MASKED: [&str; 12] = [
@@ -44,21 +47,17 @@ pub enum Error {
     Spec(#[from] serde_json::Error),
 }
 
-/// The `config.json` of a launch whose bundle lies in `directory`, and what has to lie there with it.
+/// The `config.json` of a launch, and what its root directory consists of, if that is made from the host: then it
+/// is `rootfs` in the bundle, unless the caller makes it elsewhere.
 ///
 /// # Errors
 /// A policy that cannot be applied.
-pub fn compose(
-    launch: &Launch,
-    policy: &VerifiedPolicy,
-    directory: &Path,
-    secrets: &Path,
-) -> Result<(Spec, Skeleton), Error> {
+pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Result<(Spec, Skeleton), Error> {
     let mut skeleton = Skeleton::default();
     let root = match &launch.root {
         Root::Host(_) => {
             skeleton.host(launch);
-            directory.join("rootfs")
+            PathBuf::from(ROOTFS)
         }
         Root::Directory(path) => path.clone(),
     };
@@ -239,6 +238,13 @@ fn bound(launch: &Launch, bind: &Bind) -> Value {
     }
     mount["options"] = json!(options);
     mount
+}
+
+/// Says where the root directory is, if not in the bundle.
+pub fn set_root(spec: &mut Spec, path: PathBuf) {
+    if let Some(root) = spec.root_mut() {
+        root.set_path(path);
+    }
 }
 
 /// The configuration as it is written: the same request gives the same bytes.

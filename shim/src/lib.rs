@@ -9,6 +9,7 @@ pub mod cli;
 pub mod ending;
 pub mod events;
 pub mod facts;
+pub mod kept;
 pub mod landlock;
 pub mod launch;
 pub mod mode;

@@ -4,13 +4,15 @@ use crate::bundle;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
+use crate::kept::Kept;
 use crate::launch::{self, Launch};
 use crate::mode::{self, Violation};
 use crate::policy;
 use crate::request::Request;
+use crate::skeleton;
 use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
-use nucleus_policy::VerifiedPolicy;
+use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -93,8 +95,8 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let target = call.events.as_deref();
     let mut events = Events::open(&decided.launch.name, target)
         .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))?;
-    let sandbox = store.create(&decided.launch.name)?;
-    let outcome = in_sandbox(&decided, &store, &sandbox, call, &mut events);
+    let mut sandbox = store.create(&decided.launch.name)?;
+    let outcome = in_sandbox(&decided, &store, &mut sandbox, call, &mut events);
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
     }
@@ -112,21 +114,39 @@ fn warn(launch: &Launch, quiet: bool) {
     }
 }
 
-/// Writes the bundle of a launch into the sandbox's directory.
+/// Writes the bundle of a launch into the sandbox's directory. With `keep`, where such directories are and this
+/// sandbox's name, its root directory may be one that outlasts it.
 ///
 /// # Errors
 /// A policy that cannot be applied, or a file that cannot be written.
-pub fn write_bundle(decided: &Decided, directory: &Path, secrets: &Path) -> Result<(), anyhow::Error> {
-    let (spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, directory, secrets)?;
-    let rootfs = directory.join("rootfs");
+pub fn write_bundle(
+    decided: &Decided,
+    directory: &Path,
+    secrets: &Path,
+    keep: Option<(&Path, &str)>,
+) -> Result<Option<Kept>, anyhow::Error> {
+    let (mut spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, secrets)?;
+    let mut kept = None;
     if !skeleton.is_empty() {
-        std::fs::create_dir(&rootfs).map_err(at("mkdir", &rootfs))?;
-        skeleton
-            .write(&rootfs)
-            .map_err(|(path, error)| at("write", &path)(error))?;
+        let made = skeleton
+            .resolve()
+            .map_err(|(path, error)| at("stat", &path)(error))?;
+        kept = keep.and_then(|(all, name)| Kept::take(all, &made, name));
+        match &kept {
+            Some(kept) => bundle::set_root(&mut spec, kept.root()),
+            None => skeleton::write(&made, &directory.join(bundle::ROOTFS))
+                .map_err(|(path, error)| at("write", &path)(error))?,
+        }
     }
     let config = directory.join("config.json");
-    std::fs::write(&config, serde_json::to_vec(&bundle::json(&spec)?)?).map_err(at("write", &config))
+    std::fs::write(&config, serde_json::to_vec(&bundle::json(&spec)?)?).map_err(at("write", &config))?;
+    Ok(kept)
+}
+
+/// A root directory is shared only among workloads that cannot mount it writable, and only while somebody watches.
+fn may_share_root(decided: &Decided, call: &Call) -> bool {
+    let powerless = |policy: &CapabilityPolicy| policy.sets().into_iter().all(|(_, names)| names.is_empty());
+    !call.detach && decided.policy.capabilities().is_some_and(powerless)
 }
 
 fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow::Error {
@@ -137,13 +157,15 @@ fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow:
 fn in_sandbox(
     decided: &Decided,
     store: &Store,
-    sandbox: &Sandbox,
+    sandbox: &mut Sandbox,
     call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
     sandbox.keep_secrets(&launch.secrets, launch.ids.outside())?;
-    write_bundle(decided, sandbox.directory(), sandbox.secrets())?;
+    let roots = store.roots();
+    let keep = may_share_root(decided, call).then_some((roots.as_path(), launch.name.as_str()));
+    sandbox.root = write_bundle(decided, sandbox.directory(), sandbox.secrets(), keep)?;
     let mut command = Command::new(&decided.program.path);
     command
         .arg("--root")

@@ -2,10 +2,11 @@
 
 use crate::bundle::accounts;
 use crate::launch::{Launch, user_name};
+use rustix::fs::Mode;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// What of the host's `/etc` is bound as it is: programs and libraries link into it, and it holds no secrets.
@@ -111,43 +112,93 @@ impl Skeleton {
         self.entries.is_empty()
     }
 
-    /// Makes it under `root`.
+    /// Looks at what is to be copied: what is made, paths relative to the root, parents first. A file that not
+    /// everyone may read is left out, as one that is not there.
     ///
     /// # Errors
-    /// The path that could not be made.
-    pub fn write(&self, root: &Path) -> Result<(), (PathBuf, io::Error)> {
+    /// The path that could not be looked at.
+    pub fn resolve(&self) -> Result<Vec<(PathBuf, Made)>, (PathBuf, io::Error)> {
+        let mut made = Vec::with_capacity(self.entries.len());
         for (path, entry) in &self.entries {
+            let one = match entry {
+                Entry::Directory => Some(Made::Directory),
+                Entry::Text(text) => Some(Made::Text(text.clone())),
+                Entry::Copy(source) => look(source).map_err(|error| (source.clone(), error))?,
+            };
             let inside = path.strip_prefix("/").unwrap_or(path);
-            let at = root.join(inside);
-            make(&at, entry).map_err(|error| (at, error))?;
+            made.extend(one.map(|one| (inside.to_owned(), one)));
         }
-        Ok(())
+        Ok(made)
     }
 }
 
-fn make(at: &Path, entry: &Entry) -> io::Result<()> {
-    match entry {
-        Entry::Directory => std::fs::create_dir(at),
-        Entry::Text(text) => std::fs::write(at, text),
-        Entry::Copy(source) => copy(source, at),
-    }
+/// What is made at a path of the root directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Made {
+    /// A directory, mode 0755.
+    Directory,
+    /// A file with this text, mode 0644.
+    Text(String),
+    /// A copy of a file of the host that is as it was looked at, mode 0644.
+    Copy(PathBuf, Version),
+    /// A link like that of the host: it points to what is in the sandbox as well.
+    Link(PathBuf),
 }
 
-/// A link is copied as a link: it points to what is in the sandbox as well.
-fn copy(source: &Path, at: &Path) -> io::Result<()> {
-    if let Ok(target) = std::fs::read_link(source) {
-        return symlink(target, at);
+/// What is different after every change to a file: ctime cannot be set by programs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version {
+    device: u64,
+    inode: u64,
+    /// In bytes.
+    pub size: u64,
+    changed: (i64, i64),
+}
+
+fn look(source: &Path) -> io::Result<Option<Made>> {
+    const READABLE_BY_ALL: u32 = 0o004;
+    let found = match source.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if found.is_symlink() {
+        return Ok(Some(Made::Link(std::fs::read_link(source)?)));
     }
-    match std::fs::read(source) {
-        Ok(bytes) => std::fs::write(at, bytes),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(error),
+    let fit = found.is_file() && found.mode() & READABLE_BY_ALL != 0;
+    Ok(fit.then(|| {
+        let version = Version {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        };
+        Made::Copy(source.to_owned(), version)
+    }))
+}
+
+/// Makes the root directory `root` with these entries in it, with the modes that they are to have whatever the
+/// caller's umask is.
+///
+/// # Errors
+/// The path that could not be made.
+pub fn write(made: &[(PathBuf, Made)], root: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let umask = rustix::process::umask(Mode::from(0o022));
+    let root_itself = (PathBuf::new(), Made::Directory);
+    let result = std::iter::once(&root_itself)
+        .chain(made)
+        .try_for_each(|(path, made)| {
+            let at = root.join(path);
+            make(&at, made).map_err(|error| (at, error))
+        });
+    rustix::process::umask(umask);
+    result
+}
+
+fn make(at: &Path, made: &Made) -> io::Result<()> {
+    match made {
+        Made::Directory => std::fs::create_dir(at),
+        Made::Text(text) => std::fs::write(at, text),
+        Made::Copy(source, _) => std::fs::write(at, std::fs::read(source)?),
+        Made::Link(target) => symlink(target, at),
     }
 }

@@ -1,5 +1,6 @@
 //! Where sandboxes live while they run: a directory each, locked by its supervisor.
 
+use crate::kept::Kept;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -48,6 +49,8 @@ pub struct Sandbox {
     pub name: String,
     directory: PathBuf,
     secrets: PathBuf,
+    /// Its root directory, if that outlasts it.
+    pub root: Option<Kept>,
     _lock: File,
 }
 
@@ -74,6 +77,11 @@ impl Store {
     /// Where the runtime keeps its states.
     pub fn runtime_root(&self) -> PathBuf {
         self.root.join("runtime")
+    }
+
+    /// Where root directories are kept that outlast a sandbox.
+    pub fn roots(&self) -> PathBuf {
+        self.root.join("roots")
     }
 
     fn sandboxes(&self) -> PathBuf {
@@ -113,6 +121,7 @@ impl Store {
             name: name.to_owned(),
             directory,
             secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{name}")),
+            root: None,
             _lock: lock,
         })
     }
