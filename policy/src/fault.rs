@@ -194,6 +194,8 @@ impl std::error::Error for Errors {}
 #[derive(Debug)]
 pub(crate) struct Problems<'a> {
     text: &'a str,
+    /// Where its newlines are: every rule asks for its line.
+    newlines: Vec<usize>,
     found: Vec<(Option<usize>, Problem)>,
 }
 
@@ -201,17 +203,14 @@ impl<'a> Problems<'a> {
     pub(crate) fn of(text: &'a str) -> Self {
         Self {
             text,
+            newlines: text.match_indices('\n').map(|(at, _)| at).collect(),
             found: Vec::new(),
         }
     }
 
     /// The line of the byte at `offset`, counted from 1.
     pub(crate) fn line(&self, offset: usize) -> usize {
-        let end = offset.min(self.text.len());
-        1 + self.text.as_bytes()[..end]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
+        1 + self.newlines.partition_point(|newline| *newline < offset)
     }
 
     pub(crate) fn at(&mut self, offset: usize, problem: Problem) {
