@@ -1,6 +1,6 @@
 //! `nucleus-formal`: checks every spec with both checkers, and that every mutant dies.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use nucleus_formal::check::{Checked, check};
 use nucleus_formal::graph::Graph;
@@ -9,6 +9,7 @@ use nucleus_formal::mutant::{self, Mutant};
 use nucleus_formal::report::{Row, table};
 use nucleus_formal::tlc::Tlc;
 use nucleus_formal::{parallel, pins};
+use std::process::ExitCode;
 
 /// Checks the TLA+ specs in formal/.
 #[derive(Debug, Parser)]
@@ -26,7 +27,7 @@ enum Command {
         /// Leave the mutants out.
         #[arg(long)]
         no_mutants: bool,
-        /// Write what was found to pins.toml instead of comparing it.
+        /// Write what was found to formal/pins instead of comparing it.
         #[arg(long)]
         pin: bool,
     },
@@ -37,14 +38,21 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Command::Check {
             specs,
             no_mutants,
             pin,
         } => run(specs, no_mutants, pin),
         Command::Graph { spec } => print(&spec),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("nucleus-formal: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -83,9 +91,8 @@ fn run(specs: Vec<String>, no_mutants: bool, pin: bool) -> Result<()> {
         }
     }
     let mut rows = Vec::new();
-    let mut found = pins::read().or_else(|error| if pin { Ok(pins::Pins::new()) } else { Err(error) })?;
-    if !pin && all {
-        for name in found.keys().filter(|name| !specs.contains(name)) {
+    if all {
+        for name in pins::names()?.iter().filter(|name| !specs.contains(name)) {
             faults.push(format!("{name} is pinned, but there is no such spec"));
         }
     }
@@ -116,18 +123,17 @@ fn run(specs: Vec<String>, no_mutants: bool, pin: bool) -> Result<()> {
             ),
         });
         if pin {
-            found.insert(spec.clone(), seen);
-        } else if found.get(spec) != Some(&seen) {
+            pins::write(spec, &seen)?;
+            continue;
+        }
+        let pinned = pins::read(spec)?;
+        if pinned.as_ref() != Some(&seen) {
             faults.push(format!(
-                "{spec} is not as pinned in formal/pins.toml:\npinned {:?}\nfound  {seen:?}",
-                found.get(spec)
+                "{spec} is not as pinned in formal/pins:\npinned {pinned:?}\nfound  {seen:?}"
             ));
         }
     }
     println!("{}", table(&rows));
-    if pin {
-        pins::write(&found).context("pin")?;
-    }
     for fault in &faults {
         println!("{fault}\n");
     }

@@ -1,9 +1,9 @@
-//! `formal/pins.toml`: what is known of each spec, so that a spec that shrinks by accident is noticed.
+//! `formal/pins/SPEC.toml`: what is known of each spec, so that a spec that shrinks by accident is noticed.
 
 use crate::model::home;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What is known of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,46 +11,69 @@ use std::collections::BTreeMap;
 pub struct Pin {
     /// Distinct states.
     pub states: usize,
+    /// How many mutants it has.
+    pub mutants: usize,
     /// Its actions, all of which make steps.
     pub actions: Vec<String>,
     /// Its invariants and properties.
     pub properties: Vec<String>,
-    /// How many mutants it has.
-    pub mutants: usize,
 }
 
-/// The pins by the specs' names.
-pub type Pins = BTreeMap<String, Pin>;
+fn path(spec: &str) -> PathBuf {
+    home().join("pins").join(format!("{spec}.toml"))
+}
 
-/// Reads the file.
+/// The specs that are pinned.
 ///
 /// # Errors
-/// It is missing or damaged.
-pub fn read() -> Result<Pins> {
-    let text = std::fs::read_to_string(home().join("pins.toml")).context("read formal/pins.toml")?;
-    toml::from_str(&text).context("formal/pins.toml")
+/// The directory cannot be read.
+pub fn names() -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(home().join("pins")).context("list formal/pins")?;
+    entries
+        .map(|entry| {
+            let path = entry?.path();
+            Ok(path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned())
+        })
+        .collect()
 }
 
-/// Writes the file anew.
+/// What is pinned of a spec, if anything.
+///
+/// # Errors
+/// The file is damaged.
+pub fn read(spec: &str) -> Result<Option<Pin>> {
+    let path = path(spec);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path)?;
+    toml::from_str(&text)
+        .map(Some)
+        .with_context(|| path.display().to_string())
+}
+
+/// Pins a spec anew.
 ///
 /// # Errors
 /// As write(2).
-pub fn write(pins: &Pins) -> Result<()> {
-    let mut text = String::from(
-        "# Written by `cargo run -p nucleus-formal -- check --pin`; look at the difference before you commit it.\n",
+pub fn write(spec: &str, pin: &Pin) -> Result<()> {
+    let mut text = format!(
+        "# Written by `cargo run -p nucleus-formal -- check --pin {spec}`; look at the difference before a commit.\n\
+         states = {}\nmutants = {}\n",
+        pin.states, pin.mutants
     );
-    for (name, pin) in pins {
-        text.push_str(&format!(
-            "\n[{name}]\nstates = {}\nmutants = {}\n",
-            pin.states, pin.mutants
-        ));
-        for (key, list) in [("actions", &pin.actions), ("properties", &pin.properties)] {
-            text.push_str(&format!("{key} = [\n"));
-            for item in list {
-                text.push_str(&format!("    \"{item}\",\n"));
-            }
-            text.push_str("]\n");
+    for (key, list) in [("actions", &pin.actions), ("properties", &pin.properties)] {
+        text.push_str(&format!("{key} = [\n"));
+        for item in list {
+            text.push_str(&format!("    \"{item}\",\n"));
         }
+        text.push_str("]\n");
     }
-    std::fs::write(home().join("pins.toml"), text).context("write formal/pins.toml")
+    let path = path(spec);
+    std::fs::create_dir_all(home().join("pins"))?;
+    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
