@@ -15,6 +15,7 @@ pub mod launch;
 pub mod mode;
 pub mod parse;
 pub mod policy;
+pub mod protected;
 pub mod request;
 pub mod run;
 pub mod skeleton;

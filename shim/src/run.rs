@@ -8,6 +8,7 @@ use crate::kept::Kept;
 use crate::launch::{self, Launch};
 use crate::mode::{self, Violation};
 use crate::policy;
+use crate::protected::Protected;
 use crate::request::Request;
 use crate::skeleton;
 use crate::store::{Sandbox, Store};
@@ -166,19 +167,23 @@ fn in_sandbox(
     let roots = store.roots();
     let keep = may_share_root(decided, call).then_some((roots.as_path(), launch.name.as_str()));
     sandbox.root = write_bundle(decided, sandbox.directory(), sandbox.secrets(), keep)?;
-    let mut command = Command::new(&decided.program.path);
-    command
+    let mut runtime = match decided.program.kind {
+        Runtime::Native => Protected::new(&decided.program.path),
+        Runtime::Other => Protected::plain(&decided.program.path),
+    };
+    runtime
+        .command
         .arg("--root")
         .arg(store.runtime_root())
         .args(["run", "--bundle"])
         .arg(sandbox.directory());
     if call.detach {
-        return detached(command, launch, sandbox, events);
+        return detached(runtime.command, launch, sandbox, events);
     }
     if decided.program.kind != Runtime::Native {
-        return plainly(command.arg(&launch.name), events);
+        return plainly(runtime.command.arg(&launch.name), events);
     }
-    let mut supervised = Supervised::start(command, &launch.name)?;
+    let mut supervised = Supervised::start(runtime, &launch.name)?;
     let Some(pid) = supervised.created()? else {
         return not_started(&mut supervised, events);
     };

@@ -1,6 +1,7 @@
 //! One run of `nucleus-runtime`, watched to its end.
 
 use crate::ending::Status;
+use crate::protected::Protected;
 use nucleus_sys::signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How long a workload has to end by itself after SIGTERM, when its time is over.
@@ -26,15 +27,17 @@ pub struct Supervised {
     info: BufReader<File>,
     /// While this is open, the runtime keeps the workload; it ends it when this process dies.
     life: OwnedFd,
+    /// Let go of when the workload runs, and not before: that takes the kernel a while.
+    runtime: Option<Protected>,
 }
 
 impl Supervised {
-    /// Starts `command` with `--info-fd`, `--block-fd` and the container's name behind it. Signals are messages
+    /// Starts the runtime with `--info-fd`, `--block-fd` and the container's name behind it. Signals are messages
     /// from now on.
     ///
     /// # Errors
     /// As pipe(2), fork(2) and execve(2).
-    pub fn start(mut command: Command, name: &str) -> io::Result<Self> {
+    pub fn start(mut runtime: Protected, name: &str) -> io::Result<Self> {
         let (info, info_there) = pipe_with(PipeFlags::CLOEXEC)?;
         let (life_there, life) = pipe_with(PipeFlags::CLOEXEC)?;
         // The same end twice: the first byte starts the workload, the end of file ends it.
@@ -42,12 +45,13 @@ impl Supervised {
         for fd in [&info_there, &life_there, &alive_there] {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
-        command
+        runtime
+            .command
             .args(["--info-fd", &info_there.as_raw_fd().to_string()])
             .args(["--block-fd", &life_there.as_raw_fd().to_string()])
             .args(["--alive-fd", &alive_there.as_raw_fd().to_string()])
             .arg(name);
-        let child = command.spawn()?;
+        let child = runtime.command.spawn()?;
         // After the spawn: the runtime passes its own mask on to the workload.
         signal::block_all();
         let signals = signal::signalfd()?;
@@ -59,6 +63,7 @@ impl Supervised {
             signals,
             info: BufReader::new(File::from(info)),
             life,
+            runtime: Some(runtime),
         })
     }
 
@@ -83,8 +88,10 @@ impl Supervised {
     ///
     /// # Errors
     /// As write(2); a runtime that has died meanwhile is not one: `wait` finds it.
-    pub fn go(&self) -> io::Result<()> {
-        match rustix::io::write(&self.life, b"g") {
+    pub fn go(&mut self) -> io::Result<()> {
+        let told = rustix::io::write(&self.life, b"g");
+        self.runtime = None;
+        match told {
             Ok(_) | Err(Errno::PIPE) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
