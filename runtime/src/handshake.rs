@@ -86,7 +86,12 @@ impl Handshake {
             created.directory.write("start", b"")?;
         }
         if let Some(info) = &info {
-            let line = format!("{{\"pid\":{}}}\n", created.spawned.id());
+            // JSON already, as the state has it.
+            let landlock = created.plan.landlock.as_ref();
+            let landlock = landlock
+                .map(|told| format!(",\"landlock\":{told}"))
+                .unwrap_or_default();
+            let line = format!("{{\"pid\":{}{landlock}}}\n", created.spawned.id());
             write_all(info, line.as_bytes())
                 .call("write")
                 .map_err(failed("tell the caller through --info-fd"))?;

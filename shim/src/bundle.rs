@@ -135,15 +135,18 @@ fn resources(launch: &Launch) -> Value {
         resources["memory"] = json!({"limit": bytes});
     }
     if let Some(cpus) = launch.cpus {
-        // Microseconds of processor time in each period of 100 ms.
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be finite and small")]
-        let quota = (cpus * 100_000.0).round() as i64;
-        resources["cpu"] = json!({"quota": quota, "period": 100_000});
+        resources["cpu"] = json!({"quota": quota(cpus), "period": 100_000});
     }
     if let Some(pids) = launch.pids {
         resources["pids"] = json!({"limit": pids});
     }
     resources
+}
+
+/// Microseconds of processor time in each period of 100 ms.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be finite and small")]
+pub fn quota(cpus: f64) -> i64 {
+    (cpus * 100_000.0).round() as i64
 }
 
 fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {

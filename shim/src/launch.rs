@@ -35,6 +35,12 @@ impl Ids {
         let outside = |inside: u32, (first, outside, _): (u32, u32, u32)| outside + (inside - first);
         (outside(self.uid, self.users), outside(self.gid, self.groups))
     }
+
+    /// What a group id inside is on the host.
+    pub fn group_outside(&self, inside: u32) -> u32 {
+        let (first, outside, _) = self.groups;
+        outside.saturating_add(inside.saturating_sub(first))
+    }
 }
 
 /// A host path in the sandbox.

@@ -4,6 +4,7 @@
 //! it refuses) → [`policy`] (loaded and checked against their pins) → [`launch`] (every word parsed, every path
 //! looked up) → [`bundle`] (pure: `config.json`) → [`run`] (the runtime, supervised, and the way back).
 
+pub mod begin;
 pub mod bundle;
 pub mod cli;
 pub mod ending;
@@ -16,6 +17,7 @@ pub mod mode;
 pub mod parse;
 pub mod policy;
 pub mod protected;
+pub mod report;
 pub mod request;
 pub mod run;
 pub mod skeleton;

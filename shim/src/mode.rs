@@ -65,6 +65,9 @@ pub struct Rules {
     pub hidepid: bool,
     /// Whether each policy must carry a pin.
     pub pins_required: bool,
+    /// Whether what is promised is held against the kernel before the workload's first instruction, asked for or
+    /// not.
+    pub checked: bool,
 }
 
 impl Rules {
@@ -80,6 +83,7 @@ impl Rules {
                 landlock: Landlock::BestEffort,
                 hidepid: false,
                 pins_required: false,
+                checked: false,
             },
             Mode::StrictAgent => Self {
                 weaker: Weaker::Refused,
@@ -90,6 +94,7 @@ impl Rules {
                 landlock: Landlock::Full,
                 hidepid: false,
                 pins_required: false,
+                checked: true,
             },
             Mode::Production => Self {
                 weaker: Weaker::Refused,
@@ -100,6 +105,7 @@ impl Rules {
                 landlock: Landlock::FullFrom(3),
                 hidepid: true,
                 pins_required: true,
+                checked: true,
             },
         }
     }

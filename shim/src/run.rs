@@ -1,5 +1,6 @@
 //! The road of `run`: request, mode, policies, bundle, runtime, supervision, and the way back.
 
+use crate::begin::begin;
 use crate::bundle;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
@@ -29,6 +30,8 @@ pub struct Call {
     pub events: Option<String>,
     /// `--detach`.
     pub detach: bool,
+    /// `--report`.
+    pub report: Option<PathBuf>,
     /// `--quiet`.
     pub quiet: bool,
 }
@@ -115,6 +118,19 @@ fn warn(launch: &Launch, quiet: bool) {
     }
 }
 
+/// A bundle that was written.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Where.
+    pub directory: PathBuf,
+    /// What was decided.
+    pub spec: oci_spec::runtime::Spec,
+    /// The bytes of `config.json`.
+    pub config: Vec<u8>,
+    /// A root directory that outlasts it.
+    pub kept: Option<Kept>,
+}
+
 /// Writes the bundle of a launch into the sandbox's directory. With `keep`, where such directories are and this
 /// sandbox's name, its root directory may be one that outlasts it.
 ///
@@ -125,7 +141,7 @@ pub fn write_bundle(
     directory: &Path,
     secrets: &Path,
     keep: Option<(&Path, &str)>,
-) -> Result<Option<Kept>, anyhow::Error> {
+) -> Result<Bundle, anyhow::Error> {
     let (mut spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, secrets)?;
     let mut kept = None;
     if !skeleton.is_empty() {
@@ -139,9 +155,16 @@ pub fn write_bundle(
                 .map_err(|(path, error)| at("write", &path)(error))?,
         }
     }
-    let config = directory.join("config.json");
-    std::fs::write(&config, serde_json::to_vec(&bundle::json(&spec)?)?).map_err(at("write", &config))?;
-    Ok(kept)
+    let path = directory.join("config.json");
+    let config = serde_json::to_vec(&bundle::json(&spec)?)?;
+    std::fs::write(&path, &config).map_err(at("write", &path))?;
+    let directory = directory.to_owned();
+    Ok(Bundle {
+        directory,
+        spec,
+        config,
+        kept,
+    })
 }
 
 /// A root directory is shared only among workloads that cannot mount it writable, and only while somebody watches.
@@ -150,7 +173,7 @@ fn may_share_root(decided: &Decided, call: &Call) -> bool {
     !call.detach && decided.policy.capabilities().is_some_and(powerless)
 }
 
-fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow::Error {
+pub(crate) fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow::Error {
     let path = path.display().to_string();
     move |error| anyhow::Error::new(error).context(format!("{call} {path}"))
 }
@@ -166,7 +189,8 @@ fn in_sandbox(
     sandbox.keep_secrets(&launch.secrets, launch.ids.outside())?;
     let roots = store.roots();
     let keep = may_share_root(decided, call).then_some((roots.as_path(), launch.name.as_str()));
-    sandbox.root = write_bundle(decided, sandbox.directory(), sandbox.secrets(), keep)?;
+    let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), keep)?;
+    sandbox.root = bundle.kept.take();
     let mut runtime = match decided.program.kind {
         Runtime::Native => Protected::new(&decided.program.path),
         Runtime::Other => Protected::plain(&decided.program.path),
@@ -178,18 +202,15 @@ fn in_sandbox(
         .args(["run", "--bundle"])
         .arg(sandbox.directory());
     if call.detach {
-        return detached(runtime.command, launch, sandbox, events);
+        return detached(runtime, decided, &bundle, sandbox, call, events);
     }
     if decided.program.kind != Runtime::Native {
         return plainly(runtime.command.arg(&launch.name), events);
     }
-    let mut supervised = Supervised::start(runtime, &launch.name)?;
-    let Some(pid) = supervised.created()? else {
+    let mut supervised = Supervised::start(runtime, &launch.name, true)?;
+    if !begin(&mut supervised, decided, &bundle, call, events)? {
         return not_started(&mut supervised, events);
-    };
-    events.write("created", &json!({"pid": pid, "mode": launch.mode}))?;
-    supervised.go()?;
-    events.write("started", &json!({"pid": pid}))?;
+    }
     let (status, timed_out) = supervised.wait(launch.timeout)?;
     let Some(status) = status else {
         return not_started(&mut supervised, events);
@@ -216,25 +237,32 @@ fn tell(ending: &Ending, quiet: bool) {
 
 /// Leaves the workload to itself; what it prints goes to the sandbox's log.
 fn detached(
-    mut command: Command,
-    launch: &Launch,
+    mut runtime: Protected,
+    decided: &Decided,
+    bundle: &Bundle,
     sandbox: &Sandbox,
+    call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
     let log = sandbox.directory().join("log");
     let out = std::fs::File::create(&log).map_err(at("create", &log))?;
     let failure = sandbox.directory().join("detached");
     std::fs::File::create(&failure).map_err(at("create", &failure))?;
-    let status = command
-        .args(["--detach", &launch.name])
+    runtime
+        .command
+        .arg("--detach")
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
-        .stderr(out)
-        .status()?;
-    let code = supervise::exit_code(status);
-    if code == 0 {
-        events.write("started", &json!({"mode": launch.mode}))?;
+        .stderr(out);
+    let name = &decided.launch.name;
+    let code = if decided.program.kind == Runtime::Native {
+        let mut supervised = Supervised::start(runtime, name, false)?;
+        begin(&mut supervised, decided, bundle, call, events)?;
+        supervised.code()?
     } else {
+        supervise::exit_code(runtime.command.arg(name).status()?)
+    };
+    if code != 0 {
         let told = std::fs::read_to_string(&log).unwrap_or_default();
         anyhow::bail!("{}", told.trim_end());
     }

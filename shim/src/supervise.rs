@@ -3,6 +3,7 @@
 use crate::ending::Status;
 use crate::protected::Protected;
 use nucleus_sys::signal;
+use nucleus_sys::trace::{Event, Tracee};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -15,8 +16,20 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
+/// How long the runtime may take from the last word to the program.
+const EXEC: Duration = Duration::from_secs(10);
 /// How long a workload has to end by itself after SIGTERM, when its time is over.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What the runtime tells of a container that is created.
+#[derive(Debug, serde::Deserialize)]
+pub struct Created {
+    /// Its process.
+    pub pid: i32,
+    /// What is enforced of the Landlock rules, if there are any.
+    #[serde(default)]
+    pub landlock: Option<serde_json::Value>,
+}
 
 /// A runtime that was started, and the two pipes to it.
 #[derive(Debug)]
@@ -33,25 +46,28 @@ pub struct Supervised {
 
 impl Supervised {
     /// Starts the runtime with `--info-fd`, `--block-fd` and the container's name behind it. Signals are messages
-    /// from now on.
+    /// from now on. With `alive` the workload ends when this process does.
     ///
     /// # Errors
     /// As pipe(2), fork(2) and execve(2).
-    pub fn start(mut runtime: Protected, name: &str) -> io::Result<Self> {
+    pub fn start(mut runtime: Protected, name: &str, alive: bool) -> io::Result<Self> {
         let (info, info_there) = pipe_with(PipeFlags::CLOEXEC)?;
         let (life_there, life) = pipe_with(PipeFlags::CLOEXEC)?;
         // The same end twice: the first byte starts the workload, the end of file ends it.
-        let alive_there = rustix::io::dup(&life_there)?;
-        for fd in [&info_there, &life_there, &alive_there] {
+        let alive_there = alive.then(|| rustix::io::dup(&life_there)).transpose()?;
+        for fd in [&info_there, &life_there].into_iter().chain(&alive_there) {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
         runtime
             .command
             .args(["--info-fd", &info_there.as_raw_fd().to_string()])
-            .args(["--block-fd", &life_there.as_raw_fd().to_string()])
-            .args(["--alive-fd", &alive_there.as_raw_fd().to_string()])
-            .arg(name);
-        let child = runtime.command.spawn()?;
+            .args(["--block-fd", &life_there.as_raw_fd().to_string()]);
+        if let Some(alive) = &alive_there {
+            runtime
+                .command
+                .args(["--alive-fd", &alive.as_raw_fd().to_string()]);
+        }
+        let child = runtime.command.arg(name).spawn()?;
         // After the spawn: the runtime passes its own mask on to the workload.
         signal::block_all();
         let signals = signal::signalfd()?;
@@ -72,16 +88,44 @@ impl Supervised {
     ///
     /// # Errors
     /// As read(2).
-    pub fn created(&mut self) -> io::Result<Option<i32>> {
-        #[derive(serde::Deserialize)]
-        struct Created {
-            pid: i32,
-        }
+    pub fn created(&mut self) -> io::Result<Option<Created>> {
         let mut line = String::new();
         self.info.read_line(&mut line)?;
-        Ok(serde_json::from_str::<Created>(&line)
-            .ok()
-            .map(|created| created.pid))
+        Ok(serde_json::from_str(&line).ok())
+    }
+
+    /// Lets the workload begin, and stops it before its first instruction; `None` if the runtime failed, which it
+    /// has told by itself.
+    ///
+    /// # Errors
+    /// As ptrace(2) and poll(2), or that the program has not come.
+    pub fn go_to_exec(&mut self, pid: i32) -> io::Result<Option<Tracee>> {
+        let tracee = Tracee::seize(pid)?;
+        self.go()?;
+        let deadline = Instant::now() + EXEC;
+        loop {
+            match tracee.event()? {
+                Event::Exec => return Ok(Some(tracee)),
+                Event::Ended => return Ok(None),
+                Event::None => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the program was not executed",
+                ));
+            }
+            // SIGCHLD tells of the process that is traced.
+            let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
+            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
+                self.pass_on(signo)?;
+            }
+        }
     }
 
     /// Lets the workload begin.

@@ -20,7 +20,8 @@ pub struct Run {
     /// Keep the container's state after it has ended
     #[arg(long)]
     keep: bool,
-    /// Write {"pid":N} and a newline to descriptor FD when the container is created, and how it ended at the end:
+    /// Write {"pid":N} and a newline to descriptor FD when the container is created, with what is enforced of
+    /// Landlock rules as "landlock", and how it ended at the end:
     /// {"exit-code" or "signal":N,"oom-kills":N,"pids-refused":N}
     #[arg(long, value_name = "FD")]
     info_fd: Option<i32>,

@@ -13,6 +13,7 @@ pub mod mount;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod trace;
 
 use rustix::io::Errno;
 

@@ -23,6 +23,9 @@ pub struct Run {
     /// Append events as JSON lines to this file, or descriptor number
     #[arg(long, value_name = "FILE|FD")]
     events: Option<String>,
+    /// Write what was promised, and what the kernel shows of it before the command's first instruction, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Return when the command runs; nucleus logs, stop and rm do the rest
     #[arg(long, short)]
     detach: bool,
@@ -86,6 +89,7 @@ impl Run {
         let call = Call {
             root,
             events: self.events,
+            report: self.report,
             detach: self.detach,
             quiet,
         };

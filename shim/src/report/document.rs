@@ -1,0 +1,103 @@
+//! The report as a document, written outside of the sandbox.
+
+use super::verdict::Finding;
+use crate::facts::Program;
+use crate::launch::Launch;
+use nucleus_policy::{Digest, VerifiedPolicy};
+use serde_json::{Value, json};
+use std::fmt;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Promises that are not kept: the workload has not run.
+#[derive(Debug)]
+pub struct Broken(pub Vec<Finding>);
+
+impl std::error::Error for Broken {}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime has not kept what was promised, and the command was not started")?;
+        self.0.iter().try_for_each(|finding| {
+            let Finding {
+                promise,
+                expected,
+                found,
+                ..
+            } = finding;
+            write!(f, "\n  {promise}: expected {expected}; found {found}")
+        })
+    }
+}
+
+/// The findings that are broken promises.
+pub fn broken(findings: &[Finding]) -> Vec<Finding> {
+    findings.iter().filter(|finding| !finding.kept).cloned().collect()
+}
+
+/// The report's text.
+pub fn render(
+    launch: &Launch,
+    policy: &VerifiedPolicy,
+    program: &Program,
+    config: &[u8],
+    findings: &[Finding],
+) -> String {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let kernel = rustix::system::uname();
+    let policies: Vec<Value> = policy
+        .digests()
+        .map(|(kind, origin, digest)| {
+            json!({"kind": kind.to_string(), "origin": origin.to_string(), "sha256": digest.to_string()})
+        })
+        .collect();
+    let report = json!({
+        "version": 1,
+        "name": launch.name,
+        "mode": launch.mode,
+        "time": time.as_secs_f64(),
+        "command": launch.command,
+        "runtime": {"path": program.path, "version": version(program)},
+        "kernel": format!("{} {}", kernel.release().to_string_lossy(), kernel.version().to_string_lossy()),
+        "config-sha256": Digest::of(config).to_string(),
+        "policies": policies,
+        "kept": findings.iter().all(|finding| finding.kept),
+        "promises": findings,
+    });
+    format!("{report:#}\n")
+}
+
+fn version(program: &Program) -> String {
+    let output = Command::new(&program.path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        .unwrap_or_default()
+}
+
+/// Writes it, whole or not at all: a file beside it that takes its name when it is complete.
+///
+/// # Errors
+/// As open(2), write(2), fsync(2) and rename(2).
+pub fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}

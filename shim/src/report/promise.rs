@@ -1,0 +1,368 @@
+//! What is promised of a launch: the table, in one place. Pure.
+
+use super::probe::{self, Probe};
+use crate::launch::Launch;
+use crate::mode::Landlock;
+use nucleus_policy::landlock::annotation::Annotation;
+use oci_spec::runtime::{Capability, Spec};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// Its name, and its object.
+    pub name: String,
+    /// What the kernel is to show.
+    pub what: What,
+}
+
+/// What the kernel is to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A field of `status`.
+    Status(&'static str, String),
+    /// One filter more than this process has.
+    Filter,
+    /// The supplementary groups; with `or_own` the caller's too, which a user cannot give up.
+    Groups {
+        /// On the host.
+        ids: Vec<u32>,
+        /// See above.
+        or_own: bool,
+    },
+    /// A namespace that is not this process's.
+    Namespace(String),
+    /// The map of user ids.
+    UserMap(String),
+    /// The map of group ids.
+    GroupMap(String),
+    /// The root directory is this one, read-only.
+    Root(PathBuf),
+    /// A mount of the request.
+    Mount(Mount),
+    /// No other mount than these, devices, and what is hidden.
+    NoOtherMount {
+        /// Those of the request.
+        mounts: Vec<Mount>,
+        /// Paths that are hidden or read-only.
+        covered: Vec<String>,
+    },
+    /// Nothing can be read there, where it exists.
+    Masked(String),
+    /// Nothing can be written there, where it exists.
+    ReadOnly(String),
+    /// The process is in this control group.
+    Cgroup(String),
+    /// The files of the control group: one of the alternatives.
+    Limit(Vec<Vec<(&'static str, String)>>),
+    /// No interface but `lo`.
+    Loopback,
+    /// No descriptor but the standard streams.
+    Descriptors,
+    /// The kernel does not spare it more than this process when memory runs out.
+    OomScore,
+    /// A system call gives this.
+    Call(Probe, i64),
+    /// A system call gives `EACCES`, from this version of Landlock on. Without `strict` an older kernel is excused.
+    Refused {
+        /// The call.
+        probe: Probe,
+        /// Version.
+        abi: u32,
+        /// Whether it has to be there.
+        strict: bool,
+    },
+    /// What the runtime says of Landlock: full, or (false) anything.
+    LandlockWord {
+        /// Whether all of it has to be in force.
+        full: bool,
+        /// The least version.
+        abi: u32,
+    },
+}
+
+/// A mount of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where.
+    pub destination: String,
+    /// Type of the file system, or `bind`.
+    pub kind: String,
+    /// Source of a bind mount.
+    pub source: PathBuf,
+    /// Options that it has to have.
+    pub options: Vec<&'static str>,
+    /// Options that its file system has to have: one of each list.
+    pub super_options: Vec<Vec<&'static str>>,
+    /// Whether what is mounted below the source comes along.
+    pub recursive: bool,
+}
+
+/// The promises of a launch whose configuration is `spec`, in a bundle at `directory`.
+pub fn table(launch: &Launch, spec: &Spec, directory: &Path) -> Vec<Promise> {
+    let mut table = Table(Vec::new());
+    table.process(launch, spec);
+    table.namespaces(launch, spec);
+    table.mounts(spec, directory);
+    table.limits(launch, spec);
+    table.calls(spec);
+    table.landlock(launch, spec);
+    table.0
+}
+
+struct Table(Vec<Promise>);
+
+impl Table {
+    fn add(&mut self, name: impl Into<String>, what: What) {
+        self.0.push(Promise {
+            name: name.into(),
+            what,
+        });
+    }
+
+    fn process(&mut self, launch: &Launch, spec: &Spec) {
+        let process = spec.process().as_ref();
+        if process
+            .and_then(|process| process.no_new_privileges())
+            .unwrap_or(false)
+        {
+            self.add("no new privileges", What::Status("NoNewPrivs", "1".into()));
+        }
+        let (uid, gid) = launch.ids.outside();
+        self.add("user", What::Status("Uid", four(uid)));
+        self.add("group", What::Status("Gid", four(gid)));
+        let ids: Vec<u32> = launch
+            .additional_groups
+            .iter()
+            .map(|id| launch.ids.group_outside(*id))
+            .collect();
+        let or_own = launch.ids.groups.2 == 1;
+        self.add("supplementary groups", What::Groups { ids, or_own });
+        let sets = process.and_then(|process| process.capabilities().as_ref());
+        for (field, set) in [
+            ("CapBnd", sets.and_then(|sets| sets.bounding().as_ref())),
+            ("CapPrm", sets.and_then(|sets| sets.permitted().as_ref())),
+            ("CapEff", sets.and_then(|sets| sets.effective().as_ref())),
+            ("CapInh", sets.and_then(|sets| sets.inheritable().as_ref())),
+            ("CapAmb", sets.and_then(|sets| sets.ambient().as_ref())),
+        ] {
+            let bits = set.into_iter().flatten().fold(0, |bits, one| bits | bit(*one));
+            self.add(
+                format!("capabilities {field}"),
+                What::Status(field, format!("{bits:016x}")),
+            );
+        }
+        self.add("descriptors", What::Descriptors);
+        self.add("out-of-memory score", What::OomScore);
+    }
+
+    fn namespaces(&mut self, launch: &Launch, spec: &Spec) {
+        let linux = spec.linux().as_ref();
+        for namespace in linux
+            .and_then(|linux| linux.namespaces().as_ref())
+            .into_iter()
+            .flatten()
+        {
+            let name = match namespace.typ().to_string().as_str() {
+                "network" => "net".to_owned(),
+                "mount" => "mnt".to_owned(),
+                other => other.to_owned(),
+            };
+            self.add(format!("namespace {name}"), What::Namespace(name));
+        }
+        let map = |(inside, outside, size): (u32, u32, u32)| format!("{inside} {outside} {size}");
+        self.add("user ids", What::UserMap(map(launch.ids.users)));
+        self.add("group ids", What::GroupMap(map(launch.ids.groups)));
+        if !launch.host_network {
+            self.add("network", What::Loopback);
+        }
+    }
+
+    fn mounts(&mut self, spec: &Spec, directory: &Path) {
+        if let Some(root) = spec.root() {
+            self.add("root directory", What::Root(directory.join(root.path())));
+        }
+        let mounts: Vec<Mount> = spec.mounts().iter().flatten().map(mount).collect();
+        // What comes later at the same place covers what was there.
+        let visible: BTreeMap<&str, &Mount> = mounts
+            .iter()
+            .map(|mount| (mount.destination.as_str(), mount))
+            .collect();
+        for (destination, mount) in visible {
+            self.add(format!("mount {destination}"), What::Mount(mount.clone()));
+        }
+        let linux = spec.linux().as_ref();
+        let has_sys = mounts.iter().any(|mount| mount.destination == "/sys");
+        let there = |path: &&String| has_sys || !path.starts_with("/sys/");
+        let masked: Vec<&String> = linux
+            .and_then(|linux| linux.masked_paths().as_ref())
+            .into_iter()
+            .flatten()
+            .filter(there)
+            .collect();
+        let read_only: Vec<&String> = linux
+            .and_then(|linux| linux.readonly_paths().as_ref())
+            .into_iter()
+            .flatten()
+            .filter(there)
+            .collect();
+        for path in &masked {
+            self.add(format!("masked {path}"), What::Masked((*path).clone()));
+        }
+        for path in &read_only {
+            self.add(format!("read-only {path}"), What::ReadOnly((*path).clone()));
+        }
+        let covered = masked.into_iter().chain(read_only).cloned().collect();
+        self.add("no other mount", What::NoOtherMount { mounts, covered });
+    }
+
+    fn limits(&mut self, launch: &Launch, spec: &Spec) {
+        let linux = spec.linux().as_ref();
+        if let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) {
+            self.add("control group", What::Cgroup(path.display().to_string()));
+        }
+        if let Some(bytes) = launch.memory {
+            let text = (bytes / 4096 * 4096).to_string();
+            let files = vec![
+                vec![("memory.max", text.clone())],
+                vec![("memory.limit_in_bytes", text)],
+            ];
+            self.add("memory limit", What::Limit(files));
+        }
+        if let Some(pids) = launch.pids {
+            self.add(
+                "process limit",
+                What::Limit(vec![vec![("pids.max", pids.to_string())]]),
+            );
+        }
+        if let Some(cpus) = launch.cpus {
+            let quota = crate::bundle::quota(cpus);
+            let files = vec![
+                vec![("cpu.max", format!("{quota} 100000"))],
+                vec![
+                    ("cpu.cfs_quota_us", quota.to_string()),
+                    ("cpu.cfs_period_us", "100000".into()),
+                ],
+            ];
+            self.add("processor limit", What::Limit(files));
+        }
+    }
+
+    fn calls(&mut self, spec: &Spec) {
+        let linux = spec.linux().as_ref();
+        let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else {
+            return;
+        };
+        self.add("seccomp filter", What::Filter);
+        self.add("seccomp mode", What::Status("Seccomp", "2".into()));
+        for (name, probe, result) in probe::refused(profile) {
+            self.add(format!("seccomp refuses {name}"), What::Call(probe, result));
+        }
+    }
+
+    fn landlock(&mut self, launch: &Launch, spec: &Spec) {
+        let annotation = spec
+            .annotations()
+            .as_ref()
+            .and_then(|all| all.get(crate::LANDLOCK));
+        let Some(annotation) = annotation.and_then(|text| serde_json::from_str::<Annotation>(text).ok())
+        else {
+            return;
+        };
+        let (full, abi) = match launch.decision.rules.landlock {
+            Landlock::BestEffort => (false, annotation.min_abi),
+            Landlock::Full => (true, annotation.min_abi),
+            Landlock::FullFrom(abi) => (true, abi.max(annotation.min_abi)),
+        };
+        self.add("landlock", What::LandlockWord { full, abi });
+        for (right, probe, abi) in probe::restricted(&annotation) {
+            let refused = What::Refused {
+                probe,
+                abi,
+                strict: full,
+            };
+            self.add(format!("landlock refuses {right}"), refused);
+        }
+    }
+}
+
+fn four(id: u32) -> String {
+    [id.to_string(), id.to_string(), id.to_string(), id.to_string()].join(" ")
+}
+
+fn mount(mount: &oci_spec::runtime::Mount) -> Mount {
+    let options: Vec<&str> = mount.options().iter().flatten().map(String::as_str).collect();
+    let has = |word: &str| options.contains(&word);
+    let mut wanted: Vec<&'static str> = ["nosuid", "nodev", "noexec"]
+        .into_iter()
+        .filter(|word| has(word))
+        .collect();
+    wanted.extend((has("ro") || has("rro")).then_some("ro"));
+    let hidden = has("hidepid=2").then(|| vec!["hidepid=2", "hidepid=invisible"]);
+    let bind = has("bind") || has("rbind");
+    Mount {
+        destination: mount.destination().display().to_string(),
+        kind: if bind {
+            "bind".into()
+        } else {
+            mount.typ().clone().unwrap_or_default()
+        },
+        source: mount.source().clone().unwrap_or_default(),
+        options: wanted,
+        super_options: hidden.into_iter().collect(),
+        recursive: has("rbind"),
+    }
+}
+
+/// The capability's bit, `capabilities(7)`.
+fn bit(capability: Capability) -> u64 {
+    use Capability as C;
+    const ORDER: [Capability; 41] = [
+        C::Chown,
+        C::DacOverride,
+        C::DacReadSearch,
+        C::Fowner,
+        C::Fsetid,
+        C::Kill,
+        C::Setgid,
+        C::Setuid,
+        C::Setpcap,
+        C::LinuxImmutable,
+        C::NetBindService,
+        C::NetBroadcast,
+        C::NetAdmin,
+        C::NetRaw,
+        C::IpcLock,
+        C::IpcOwner,
+        C::SysModule,
+        C::SysRawio,
+        C::SysChroot,
+        C::SysPtrace,
+        C::SysPacct,
+        C::SysAdmin,
+        C::SysBoot,
+        C::SysNice,
+        C::SysResource,
+        C::SysTime,
+        C::SysTtyConfig,
+        C::Mknod,
+        C::Lease,
+        C::AuditWrite,
+        C::AuditControl,
+        C::Setfcap,
+        C::MacOverride,
+        C::MacAdmin,
+        C::Syslog,
+        C::WakeAlarm,
+        C::BlockSuspend,
+        C::AuditRead,
+        C::Perfmon,
+        C::Bpf,
+        C::CheckpointRestore,
+    ];
+    ORDER
+        .iter()
+        .position(|one| *one == capability)
+        .map_or(0, |index| 1 << index)
+}

@@ -1,0 +1,264 @@
+//! The launch report: what an honest runtime keeps, and that a runtime which does not is caught before the
+//! workload's first instruction.
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::Place;
+
+/// A runtime that changes the configuration behind the front-end's back: a script, which then becomes the real one.
+/// The program itself is no script, because the front-end starts it from a mount that only the program has.
+fn liar(place: &Place, lie: &str) -> PathBuf {
+    let directory = place.path("liar");
+    let _ = fs::create_dir(&directory);
+    let (path, script) = (directory.join("nucleus-runtime"), directory.join("lie.py"));
+    let real = Path::new(support::NUCLEUS).with_file_name("nucleus-runtime");
+    let text = format!(
+        "import json, os, sys\na = sys.argv[1:]\nif 'run' in a:\n    \
+         p = a[a.index('--bundle') + 1] + '/config.json'\n    c = json.load(open(p))\n    l = c['linux']\n    \
+         p1 = c['process']\n    m = {{one['destination']: one for one in c['mounts']}}\n    {lie}\n    \
+         json.dump(c, open(p, 'w'))\nos.execv({real:?}, ['nucleus-runtime', *a])\n"
+    );
+    fs::write(&script, text).expect("write");
+    if !path.exists() {
+        let source = directory.join("liar.c");
+        let text = format!(
+            "#include <unistd.h>\nint main(int n, char **a) {{\n  char *all[64] = {{\"python3\", {script:?}}};\n  \
+             for (int i = 1; i < n && i < 62; i++) all[i + 1] = a[i];\n  return execv(\"/usr/bin/python3\", all);\n}}\n"
+        );
+        fs::write(&source, text).expect("write");
+        let built = std::process::Command::new("cc")
+            .arg("-o")
+            .args([&path, &source])
+            .status();
+        assert!(built.expect("cc").success(), "the liar was not built");
+    }
+    path
+}
+
+/// What the script does, and the promise that it breaks.
+const LIES: [(&str, &str); 34] = [
+    ("del l['seccomp']", "seccomp mode"),
+    ("del l['seccomp']", "seccomp filter"),
+    (
+        "l['seccomp'] = {'defaultAction': 'SCMP_ACT_ALLOW'}",
+        "seccomp refuses keyctl",
+    ),
+    (
+        "l['seccomp']['syscalls'].append({'names': ['ptrace'], 'action': 'SCMP_ACT_ALLOW'}); \
+         [s['names'].remove('ptrace') for s in l['seccomp']['syscalls'][:-1] if 'ptrace' in s['names']]",
+        "seccomp refuses ptrace",
+    ),
+    (
+        "p1['noNewPrivileges'] = False; del l['seccomp']; del c['annotations']['dev.nucleus.landlock']",
+        "no new privileges",
+    ),
+    (
+        "p1['capabilities']['bounding'] = ['CAP_SYS_ADMIN']",
+        "capabilities CapBnd",
+    ),
+    (
+        "p1['capabilities'] = {k: ['CAP_KILL'] for k in ('bounding', 'permitted', 'effective', 'inheritable', 'ambient')}",
+        "capabilities CapEff",
+    ),
+    (
+        "p1['capabilities'] = {k: ['CAP_KILL'] for k in ('bounding', 'permitted', 'inheritable')}",
+        "capabilities CapInh",
+    ),
+    ("p1['user']['uid'] = 0", "user"),
+    ("p1['user']['gid'] = 0", "group"),
+    ("p1['user']['additionalGids'] = [7]", "supplementary groups"),
+    (
+        "l['maskedPaths'].remove('/proc/timer_list')",
+        "masked /proc/timer_list",
+    ),
+    ("l['maskedPaths'].remove('/proc/acpi')", "masked /proc/acpi"),
+    ("l['readonlyPaths'].remove('/proc/sys')", "read-only /proc/sys"),
+    ("l['resources']['memory']['limit'] *= 2", "memory limit"),
+    ("del l['resources']['pids']", "process limit"),
+    ("l['resources']['cpu']['quota'] = 100000", "processor limit"),
+    ("l['cgroupsPath'] += '-other'", "control group"),
+    ("l['namespaces'].remove({'type': 'network'})", "namespace net"),
+    ("l['namespaces'].remove({'type': 'network'})", "network"),
+    (
+        "l['namespaces'].remove({'type': 'ipc'}); c['mounts'].remove(m['/dev/mqueue'])",
+        "namespace ipc",
+    ),
+    (
+        "l['namespaces'].remove({'type': 'uts'}); del c['hostname']",
+        "namespace uts",
+    ),
+    ("l['namespaces'].remove({'type': 'cgroup'})", "namespace cgroup"),
+    ("l['namespaces'].remove({'type': 'time'})", "namespace time"),
+    ("l['uidMappings'][0]['hostID'] += 65536", "user ids"),
+    ("l['gidMappings'][0]['hostID'] += 65536", "group ids"),
+    ("c['root']['readonly'] = False", "root directory"),
+    (
+        "m['/usr']['options'].remove('rro'); m['/usr']['options'].append('rw')",
+        "mount /usr",
+    ),
+    ("m['/tmp']['options'].remove('nosuid')", "mount /tmp"),
+    (
+        "m['/etc/alternatives']['source'] = '/etc/ssl'",
+        "mount /etc/alternatives",
+    ),
+    ("c['mounts'].remove(m['/home/agent'])", "mount /home/agent"),
+    (
+        "c['mounts'].append({'destination': '/tmp/host', 'type': 'bind', 'source': '/', 'options': ['bind', 'ro']})",
+        "no other mount",
+    ),
+    ("del c['annotations']['dev.nucleus.landlock']", "landlock"),
+    (
+        "k = 'dev.nucleus.landlock'; x = json.loads(c['annotations'][k]); \
+         x['rules']['pathBeneath'].append({'allowedAccess': ['write_file'], 'paths': ['/']}); \
+         c['annotations'][k] = json.dumps(x)",
+        "landlock refuses write_file",
+    ),
+];
+
+const LIMITS: [&str; 6] = ["--memory", "64M", "--pids", "50", "--cpus", "0.5"];
+
+fn run(place: &Place, runtime: &Path, mode: &str, more: &[&str]) -> support::Finished {
+    let mut args = vec![
+        "run",
+        "--mode",
+        mode,
+        "--runtime",
+        runtime.to_str().expect("UTF-8"),
+    ];
+    args.extend(LIMITS);
+    args.extend(more);
+    args.extend(["--", "echo", "the workload has run"]);
+    place.nucleus(&args)
+}
+
+#[test]
+fn every_lie_of_a_runtime_is_caught_before_the_workload_runs() {
+    let Some(place) = Place::new() else { return };
+    // The script itself is not what is caught.
+    let honest = run(&place, &liar(&place, "pass"), "strict-agent", &[]);
+    assert_eq!(honest.exits(0), "the workload has run\n");
+    for (lie, promise) in LIES {
+        let finished = run(&place, &liar(&place, lie), "strict-agent", &[]);
+        assert_eq!(
+            (finished.code, finished.stdout.as_str()),
+            (1, ""),
+            "{lie}: {finished:?}"
+        );
+        let told = finished
+            .stderr
+            .lines()
+            .any(|line| line.starts_with(&format!("  {promise}: expected ")));
+        assert!(told, "{lie}: {finished:?}");
+        place.expect_nothing_left();
+    }
+}
+
+#[test]
+fn a_detached_workload_is_not_started_by_a_liar_either() {
+    let Some(place) = Place::new() else { return };
+    let runtime = liar(&place, "p1['user']['uid'] = 0");
+    let finished = run(&place, &runtime, "strict-agent", &["--detach", "--name", "away"]);
+    finished.fails_with(&["user: expected "]);
+    place.expect_nothing_left();
+    let honest = liar(&place, "pass");
+    run(&place, &honest, "strict-agent", &["--detach", "--name", "away"]).exits(0);
+    support::eventually("its output is in the log", || {
+        place.nucleus(&["logs", "away"]).stdout == "the workload has run\n"
+    });
+    place.nucleus(&["rm", "--force", "away"]).exits(0);
+}
+
+#[test]
+fn the_report_tells_what_was_held_against_what() {
+    let Some(place) = Place::new() else { return };
+    let (path, log) = (place.path("report.json"), place.path("events"));
+    let (report, events) = (path.to_str().expect("UTF-8"), log.to_str().expect("UTF-8"));
+    let options = ["--report", report, "--events", events];
+    let real = Path::new(support::NUCLEUS).with_file_name("nucleus-runtime");
+    // Agent mode looks when it is asked for a report.
+    assert_eq!(
+        run(&place, &real, "agent", &options).exits(0),
+        "the workload has run\n"
+    );
+    let text = fs::read(&path).expect("a report");
+    let found: Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(found["kept"], true, "{found:#}");
+    assert_eq!(found["mode"], "agent");
+    for key in ["kernel", "config-sha256"] {
+        assert!(
+            found[key].as_str().is_some_and(|text| !text.is_empty()),
+            "{key}: {found:#}"
+        );
+    }
+    assert_eq!(found["policies"].as_array().map(Vec::len), Some(3));
+    let promises = found["promises"].as_array().expect("promises");
+    let proofs: Vec<&Value> = promises.iter().map(|promise| &promise["proof"]).collect();
+    for proof in ["kernel", "attempt", "runtimes-word"] {
+        assert!(proofs.iter().any(|one| *one == proof), "{proof}: {found:#}");
+    }
+    let seen = support::events(&log);
+    let checked = seen
+        .iter()
+        .find(|event| event["event"] == "checked")
+        .expect("an event");
+    let digest = std::process::Command::new("sha256sum")
+        .arg(&path)
+        .output()
+        .expect("sha256sum");
+    let digest = String::from_utf8_lossy(&digest.stdout);
+    assert_eq!(checked["report-sha256"].as_str(), digest.split(' ').next());
+    assert_eq!(checked["broken"], serde_json::json!([]));
+    // A broken promise is in the report too.
+    let runtime = liar(&place, "l['readonlyPaths'] = []");
+    run(&place, &runtime, "agent", &options).fails_with(&["read-only /proc/sys: expected ro"]);
+    let found: Value = serde_json::from_slice(&fs::read(&path).expect("a report")).expect("JSON");
+    assert_eq!(found["kept"], false);
+    // A report that cannot be written keeps the workload from running.
+    let finished = run(&place, &real, "agent", &["--report", "/no/where/report"]);
+    finished.fails_with(&["write /no/where/report"]);
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn what_a_request_brings_in_is_promised_too() {
+    let Some(place) = Place::new() else { return };
+    let directory = place.path("data");
+    fs::create_dir(&directory).expect("mkdir");
+    fs::write(place.path("token"), "x").expect("write");
+    let volume = format!("{}:/data", directory.display());
+    let read_only = format!("{}:/again:ro", directory.display());
+    let secret = format!("{}:/run/secrets/token", place.path("token").display());
+    let context = directory.to_str().expect("UTF-8");
+    let more = [
+        "--volume",
+        &volume,
+        "--volume",
+        &read_only,
+        "--secret",
+        &secret,
+        "--context",
+        context,
+        "--workspace",
+        context,
+        "--tmpfs",
+        "/scratch",
+        "--user",
+        "5",
+        "--additional-group",
+        "77",
+    ];
+    for mode in ["agent", "strict-agent"] {
+        let mut all = more.to_vec();
+        let report = place.path("report");
+        all.extend(["--report", report.to_str().expect("UTF-8")]);
+        let real = Path::new(support::NUCLEUS).with_file_name("nucleus-runtime");
+        run(&place, &real, mode, &all).exits(0);
+    }
+    let runtime = liar(&place, "m['/again']['options'] = ['bind']");
+    run(&place, &runtime, "strict-agent", &more).fails_with(&["mount /again: expected"]);
+    let runtime = liar(&place, "m['/run/secrets/token']['source'] = '/etc/hostname'");
+    run(&place, &runtime, "strict-agent", &more).fails_with(&["mount /run/secrets/token: expected"]);
+}
