@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes newer crun binaries than the distribution's own in DIR, beside the system and without touching it:
+# Makes newer crun binaries than the distribution's own, and one more peer, in DIR, beside the system and without touching it:
 #   DIR/crun-new      the newest that Debian ships (sid), dynamic, with the libraries it was built for
 #   DIR/crun-static   built from the newest source package that can be had, linked statically
+#   DIR/nucleus-container   the front-end before this one, 0.4.0 from crates.io
 # Usage: peers.sh DIR. Needs root for the build dependencies, apt and Debian's keyring. One that cannot be
 # made is reported and left out.
 set -eu
@@ -65,11 +66,22 @@ static() {
 	"$dir/crun-static" --version | head -n 1
 }
 
+predecessor() {
+	# Away from this workspace's settings.
+	cd /
+	nice cargo install --quiet --locked --root "$dir/cargo" --target-dir "$dir/cargo-target" \
+		nucleus-container --version 0.4.0
+	cp "$dir/cargo/bin/nucleus" "$dir/nucleus-container"
+	rm -rf "$dir/cargo-target"
+}
+
 apt-get install -y -qq --no-install-recommends gcc make libc6-dev libcap-dev libseccomp-dev libyajl-dev \
 	libjson-c-dev pkgconf autoconf automake libtool gperf python3 patchelf dpkg-dev >/dev/null
 # Not as a condition: that would switch `set -e` off inside.
 set +e
-(set -e; dynamic)
+[ -x "$dir/crun-new" ] || (set -e; dynamic)
 [ $? -eq 0 ] || echo "peers.sh: no crun-new" >&2
-(set -e; static) 2>"$dir/static.log"
+[ -x "$dir/nucleus-container" ] || (set -e; predecessor)
+[ $? -eq 0 ] || echo "peers.sh: no nucleus-container" >&2
+[ -x "$dir/crun-static" ] || (set -e; static) 2>"$dir/static.log"
 [ $? -eq 0 ] || echo "peers.sh: no crun-static, see $dir/static.log" >&2

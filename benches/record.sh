@@ -14,13 +14,13 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/x86_64-unknown-linux-gnu/rel
 out=benches
 
 [ "$(id -u)" = 0 ] || { echo "record.sh: needs root" >&2; exit 1; }
-if [ ! -e "$peers/crun-static" ] && [ ! -e "$peers/crun-new" ]; then
+if [ ! -e "$peers/crun-static" ] && [ ! -e "$peers/crun-new" ] || [ ! -e "$peers/nucleus-container" ]; then
     benches/peers.sh "$peers"
 fi
-cargo build --release -p nucleus-runtime -p nucleus-benches
+cargo build --release -p nucleus-runtime -p nucleus -p nucleus-benches
 
-set -- --runtime "nucleus=$target/nucleus-runtime"
-for name in crun-new crun-static; do
+set -- --runtime "nucleus=$target/nucleus-runtime" --runtime "nucleus run=$target/nucleus"
+for name in crun-new crun-static nucleus-container; do
     if [ -x "$peers/$name" ]; then
         set -- "$@" --runtime "$name=$peers/$name"
     else
@@ -38,7 +38,7 @@ done
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-"$target/nucleus-benches" measure run lifecycle exec syscalls rss throughput sequence "$@" \
+"$target/nucleus-benches" measure run lifecycle exec syscalls rss throughput sequence sandbox "$@" \
     --base limit,crun-static,crun --rounds "${ROUNDS:-25}" --sequence "${SEQUENCE:-500}" \
     --markdown "$scratch/results.md" --json "$target/results.json" --svg "$scratch/chart.svg"
 

@@ -9,7 +9,7 @@
 //
 //   chain|parallel TAB command [TAB ; TAB command]...
 //
-// where a command is its TAB separated arguments, or `@wait TAB PIDFILE`, which waits for the process named
+// where a command is its TAB separated arguments, one of which may be `@open:FILE`, a descriptor of it, or `@wait TAB PIDFILE`, which waits for the process named
 // in PIDFILE to exit and reaps it. The answer is one line: total nanoseconds, then for each command
 // nanoseconds:exit status:user microseconds:system microseconds:peak RSS in KiB.
 #define _GNU_SOURCE
@@ -30,6 +30,8 @@
 #include <unistd.h>
 
 enum { MAX_COMMANDS = 64, MAX_ARGS = 1024, LINE = 1 << 16 };
+
+#define OPEN "@open:"
 
 struct command {
 	char **argv;
@@ -56,7 +58,22 @@ static int64_t now(void) {
 	return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+// An argument `@open:FILE` becomes the number of a descriptor of that file, opened anew for each start.
+static int open_argument(char **argument) {
+	static char number[16];
+	int fd = open(*argument + strlen(OPEN), O_RDONLY);
+	if (fd < 0)
+		die("open a file for a command");
+	snprintf(number, sizeof number, "%d", fd);
+	*argument = number;
+	return fd;
+}
+
 static void spawn(struct command *command) {
+	int opened = -1;
+	for (char **argument = command->argv; *argument && opened < 0; argument++)
+		if (strncmp(*argument, OPEN, strlen(OPEN)) == 0)
+			opened = open_argument(argument);
 	command->started = now();
 	command->pid = vfork();
 	if (command->pid == 0) {
@@ -65,6 +82,8 @@ static void spawn(struct command *command) {
 	}
 	if (command->pid < 0)
 		die("vfork");
+	if (opened >= 0)
+		close(opened);
 }
 
 static int exit_status(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }

@@ -230,6 +230,18 @@ pub fn as_c(program: &[Instruction]) -> String {
         .collect()
 }
 
+/// The program as the kernel takes it: an array of `struct sock_filter`.
+pub fn as_bytes(program: &[Instruction]) -> Vec<u8> {
+    program
+        .iter()
+        .flat_map(|i| {
+            let [code_low, code_high] = i.code.to_ne_bytes();
+            let [a, b, c, d] = i.k.to_ne_bytes();
+            [code_low, code_high, i.jump_true, i.jump_false, a, b, c, d]
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,5 +14,6 @@ pub mod native;
 pub mod peers;
 pub mod profile;
 pub mod report;
+pub mod sandbox;
 pub mod stats;
 pub mod work;

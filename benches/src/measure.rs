@@ -14,9 +14,10 @@ use crate::bundle::Kind;
 use crate::cgroup::{self, View};
 use crate::launcher::Launcher;
 use crate::peers::{Interface, Runtime};
+use crate::sandbox::{BASES, Sandbox};
 use crate::stats::{self, Random, Ratio, Summary};
-use crate::work::{Bundles, Work};
-use round::Prepared;
+use crate::work::Work;
+use round::{Place, Prepared};
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -96,8 +97,17 @@ pub fn table(
     let mut launcher = Launcher::start(&work.launcher, view, &work.path("stderr"))?;
     let mut skipped = Vec::new();
     let mut prepared = Vec::new();
-    for runtime in runtimes {
-        match prepare(&mut launcher, work, &bundles, runtime, (mode, kind), settings)? {
+    let sandbox = match mode {
+        Mode::Sandbox => Sandbox::prepare(work, runtimes)?,
+        _ => None,
+    };
+    let place = Place {
+        bundles: &bundles,
+        sandbox: sandbox.as_ref(),
+        trace: work.path("strace"),
+    };
+    for runtime in runtimes.iter().filter(|runtime| mode.concerns(runtime)) {
+        match prepare(&mut launcher, &place, runtime, (mode, kind), settings)? {
             Ok(ready) => prepared.push(ready),
             Err(reason) => {
                 progress(&format!("{}: skipped: {reason}", runtime.name));
@@ -121,7 +131,12 @@ pub fn table(
         .zip(&samples)
         .map(|(p, samples)| row(&p.name, samples))
         .collect();
-    compare(&mut rows, settings, &mut random);
+    let sandbox_bases = BASES.map(str::to_owned);
+    let bases = match mode {
+        Mode::Sandbox => sandbox_bases.as_slice(),
+        _ => &settings.bases,
+    };
+    compare(&mut rows, bases, &mut random);
     let metric = mode.metric();
     Ok(Some(Table {
         mode,
@@ -138,18 +153,16 @@ pub fn table(
 /// Prepares a runtime and tries it; the inner error is why it cannot take part.
 fn prepare<'a>(
     launcher: &mut Launcher,
-    work: &Work,
-    bundles: &Bundles<'_>,
+    place: &Place<'_>,
     runtime: &'a Runtime,
     (mode, kind): (Mode, Kind),
     settings: &Settings,
 ) -> anyhow::Result<Result<Prepared<'a>, String>> {
     let mut runtime = std::borrow::Cow::Borrowed(runtime);
     if runtime.interface == Interface::Limit {
-        runtime.to_mut().path.clone_from(&bundles.limit);
+        runtime.to_mut().path.clone_from(&place.bundles.limit);
     }
-    let trace = work.path("strace");
-    let Some(prepared) = Prepared::new(runtime, bundles, (mode, kind), settings.parallel, &trace)? else {
+    let Some(prepared) = Prepared::new(runtime, place, (mode, kind), settings.parallel)? else {
         return Ok(Err(format!("has no {}", mode.name())));
     };
     if let Err(reason) = prepared.begin(launcher)? {
@@ -231,8 +244,8 @@ fn row(name: &str, samples: &[Sample]) -> Row {
     }
 }
 
-fn compare(rows: &mut [Row], settings: &Settings, random: &mut Random) {
-    for base in &settings.bases {
+fn compare(rows: &mut [Row], bases: &[String], random: &mut Random) {
+    for base in bases {
         let Some(those) = rows
             .iter()
             .find(|row| row.runtime == *base)
@@ -276,21 +289,11 @@ mod tests {
             .collect()
     }
 
-    fn settings(bases: &[&str]) -> Settings {
-        let bases = bases.iter().map(|&base| base.to_owned()).collect();
-        Settings {
-            rounds: 1,
-            sequence: 10,
-            parallel: 8,
-            bases,
-            seed: 1,
-        }
-    }
-
     #[test]
     fn each_row_is_compared_with_each_base_that_ran() {
         let mut rows = rows(&[("a", &[2.0, 2.0]), ("b", &[4.0, 4.0])]);
-        compare(&mut rows, &settings(&["a", "absent"]), &mut Random::new(1));
+        let bases = ["a", "absent"].map(str::to_owned);
+        compare(&mut rows, &bases, &mut Random::new(1));
         assert_eq!(rows[1].ratios.len(), 1);
         assert_eq!(rows[1].ratios[0].1.value, 2.0);
     }

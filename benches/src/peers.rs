@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::bundle::{Kind, PAYLOAD};
 use crate::launcher::Arguments;
+use crate::sandbox::{FRONT, PREDECESSOR};
 
 /// How a program is told what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -19,6 +20,10 @@ pub enum Interface {
     Oci,
     /// bubblewrap: no cgroup, no seccomp filter, no masked paths; `run` only.
     Bubblewrap,
+    /// This project's front-end.
+    Front,
+    /// nucleus-container, the front-end of that name before this one.
+    Predecessor,
 }
 
 /// A program to measure.
@@ -50,7 +55,7 @@ const BUBBLEWRAP: &str = "bwrap";
 pub const LIMIT: &str = "limit";
 
 /// The limit program, the peers on PATH, and the OCI runtimes named as `NAME=PATH`, which replace one found
-/// by the same name.
+/// by the same name; those called `nucleus run` and `nucleus-container` are front-ends.
 ///
 /// # Errors
 /// When a named path does not exist or `named` has no `=`.
@@ -68,7 +73,12 @@ pub fn find(named: &[String]) -> anyhow::Result<Vec<Runtime>> {
         let path = Path::new(path)
             .canonicalize()
             .map_err(|e| anyhow::anyhow!("--runtime {argument}: {e}"))?;
-        runtimes.push(Runtime::new(name, path, Interface::Oci));
+        let interface = match name {
+            FRONT => Interface::Front,
+            PREDECESSOR => Interface::Predecessor,
+            _ => Interface::Oci,
+        };
+        runtimes.push(Runtime::new(name, path, interface));
     }
     let on_path = OCI_ON_PATH.iter().map(|name| (*name, Interface::Oci));
     for (name, interface) in on_path.chain([(BUBBLEWRAP, Interface::Bubblewrap)]) {
@@ -127,14 +137,15 @@ impl Runtime {
         command
     }
 
-    /// Runs the container to its exit.
-    pub fn run(&self, kind: Kind, container: &Container) -> Arguments {
+    /// Runs the container to its exit; front-ends take no bundle.
+    pub fn run(&self, kind: Kind, container: &Container) -> Option<Arguments> {
         let bundle = container.bundle.to_string_lossy();
-        match self.interface {
+        Some(match self.interface {
             Interface::Limit => self.command(&["run", &bundle, &container.slot]),
             Interface::Oci => self.command(&["run", "--bundle", &bundle, &self.id(&container.slot)]),
             Interface::Bubblewrap => self.bubblewrap(kind, &container.bundle),
-        }
+            Interface::Front | Interface::Predecessor => return None,
+        })
     }
 
     fn bubblewrap(&self, kind: Kind, bundle: &Path) -> Arguments {
@@ -198,7 +209,7 @@ impl Runtime {
                     &self.id(slot),
                 ]))
             }
-            Interface::Bubblewrap => None,
+            Interface::Bubblewrap | Interface::Front | Interface::Predecessor => None,
         }
     }
 
@@ -255,7 +266,7 @@ mod tests {
 
     #[test]
     fn oci_runtimes_get_runcs_command_line() {
-        let run = runtime(Interface::Oci).run(Kind::Real, &container());
+        let run = runtime(Interface::Oci).run(Kind::Real, &container()).unwrap();
         assert_eq!(
             run.join(" "),
             "/bin/r --root /run/bench-r run --bundle /b bench-r-run-0"

@@ -90,7 +90,7 @@ fn check(view: View) {
     let Some(mut bed) = bed(view) else { return };
 
     let run = bed.runtime.run(Kind::Real, &bed.container);
-    let answer = bed.run(&[run]);
+    let answer = bed.run(&[run.unwrap()]);
     assert!(answer.succeeded(), "{answer:?}: {}", bed.launcher.complaint());
     assert!(bed.cgroups().is_empty(), "run leaves no cgroup");
 

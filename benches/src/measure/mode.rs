@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::peers::{Interface, Runtime};
+use crate::sandbox::BASES;
+
 /// Between the starts of a spaced measurement.
 const SPACE: Duration = Duration::from_millis(50);
 
@@ -26,6 +29,8 @@ pub enum Mode {
     Syscalls,
     /// The runtime's peak RSS in a `run`.
     Rss,
+    /// The front-end's whole sandbox, to exit.
+    Sandbox,
 }
 
 /// What a table's values are.
@@ -55,13 +60,14 @@ impl Mode {
             Mode::Throughput => "throughput",
             Mode::Syscalls => "syscalls",
             Mode::Rss => "rss",
+            Mode::Sandbox => "sandbox",
         }
     }
 
     /// What its table's values are.
     pub fn metric(self) -> Metric {
         match self {
-            Mode::Run | Mode::Lifecycle | Mode::Exec => Metric::WallMs,
+            Mode::Run | Mode::Lifecycle | Mode::Exec | Mode::Sandbox => Metric::WallMs,
             Mode::Sequence => Metric::Quotient,
             Mode::Throughput => Metric::PerSecond,
             Mode::Syscalls => Metric::Calls,
@@ -71,13 +77,24 @@ impl Mode {
 
     /// Whether the pace makes a difference to it.
     pub fn has_pace(self) -> bool {
-        matches!(self, Mode::Run | Mode::Lifecycle | Mode::Exec)
+        matches!(self, Mode::Run | Mode::Lifecycle | Mode::Exec | Mode::Sandbox)
     }
 
     /// Whether a sample's processor time and peak RSS say something of the runtime: under strace and beside
     /// a quotient they do not.
     pub fn has_costs(self) -> bool {
-        matches!(self, Mode::Run | Mode::Lifecycle | Mode::Exec | Mode::Throughput)
+        self.has_pace() || self == Mode::Throughput
+    }
+
+    /// Whether a program has anything to do with it; those that have not are not told of as skipped.
+    pub(super) fn concerns(self, runtime: &Runtime) -> bool {
+        let front = matches!(runtime.interface, Interface::Front | Interface::Predecessor);
+        match self {
+            Mode::Sandbox => {
+                front || runtime.interface == Interface::Bubblewrap || BASES.contains(&runtime.name.as_str())
+            }
+            _ => !front,
+        }
     }
 
     /// Rounds that are enough, of those asked for: counts and sizes hardly vary.

@@ -1,16 +1,24 @@
 //! One runtime made ready for one mode: its containers, and the request that makes a sample.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Metric, Mode, Sample, count_system_calls};
 use crate::bundle::{Kind, PAYLOAD};
 use crate::cgroup;
 use crate::launcher::{Answer, Arguments, Launcher, Order};
 use crate::peers::{Container, Runtime};
+use crate::sandbox::Sandbox;
 use crate::work::Bundles;
 
 const STRACE: &str = "/usr/bin/strace";
+
+/// Where all runtimes of a table find their bundles.
+pub(super) struct Place<'a> {
+    pub(super) bundles: &'a Bundles<'a>,
+    pub(super) sandbox: Option<&'a Sandbox>,
+    pub(super) trace: PathBuf,
+}
 
 pub(super) struct Prepared<'a> {
     pub(super) name: String,
@@ -28,10 +36,9 @@ impl<'a> Prepared<'a> {
     /// `None` where the runtime has no such command.
     pub(super) fn new(
         runtime: Cow<'a, Runtime>,
-        bundles: &Bundles<'_>,
+        place: &Place<'_>,
         (mode, kind): (Mode, Kind),
         parallel: usize,
-        trace: &Path,
     ) -> anyhow::Result<Option<Self>> {
         let slots: Vec<String> = match mode {
             Mode::Throughput => (0..parallel).map(|at| format!("run-{at}")).collect(),
@@ -47,14 +54,13 @@ impl<'a> Prepared<'a> {
         let mut containers = Vec::new();
         for slot in &slots {
             containers.push(Container {
-                bundle: bundles.write(slot, args)?,
+                bundle: place.bundles.write(slot, args)?,
                 slot: slot.clone(),
             });
         }
-        let Some((before, commands)) = commands(&runtime, mode, kind, &containers, trace) else {
+        let Some((before, commands)) = commands(&runtime, mode, kind, &containers, place) else {
             return Ok(None);
         };
-        let trace = trace.to_owned();
         Ok(Some(Prepared {
             name: runtime.name.clone(),
             runtime,
@@ -62,7 +68,7 @@ impl<'a> Prepared<'a> {
             commands,
             before,
             slots,
-            trace,
+            trace: place.trace.clone(),
         }))
     }
 
@@ -146,20 +152,21 @@ fn commands(
     mode: Mode,
     kind: Kind,
     containers: &[Container],
-    trace: &Path,
+    place: &Place<'_>,
 ) -> Option<(Vec<Arguments>, Vec<Arguments>)> {
     let first = &containers[0];
     let mut before = Vec::new();
     let timed = match mode {
-        Mode::Run | Mode::Sequence | Mode::Rss => vec![runtime.run(kind, first)],
+        Mode::Run | Mode::Sequence | Mode::Rss => vec![runtime.run(kind, first)?],
         Mode::Throughput => containers
             .iter()
             .map(|container| runtime.run(kind, container))
-            .collect(),
+            .collect::<Option<_>>()?,
+        Mode::Sandbox => vec![place.sandbox?.command(runtime)?],
         Mode::Syscalls => {
             let mut command: Arguments = [STRACE, "-f", "-c", "-o"].map(str::to_owned).into();
-            command.push(trace.to_string_lossy().into_owned());
-            command.extend(runtime.run(kind, first));
+            command.push(place.trace.to_string_lossy().into_owned());
+            command.extend(runtime.run(kind, first)?);
             vec![command]
         }
         Mode::Lifecycle => vec![
