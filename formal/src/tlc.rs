@@ -3,6 +3,7 @@
 use crate::model::{Ask, Model, home};
 use crate::verdict::{Outcome, Verdict};
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -58,8 +59,13 @@ impl Tlc {
         Ok(Self { jar })
     }
 
-    fn java(&self, class: &str) -> Command {
+    fn java(&self, class: &str, scratch: &Path) -> Command {
         let mut command = Command::new("java");
+        // Both tools unpack the standard modules into the temporary directory, where another run would find
+        // them half written.
+        let mut temporary = OsString::from("-Djava.io.tmpdir=");
+        temporary.push(scratch);
+        command.arg(temporary);
         // Small heaps and no second compiler: most runs take a second or two.
         command
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx2g", "-cp"])
@@ -73,8 +79,9 @@ impl Tlc {
     /// # Errors
     /// What SANY prints.
     pub fn parse(&self, model: &Model) -> Result<()> {
+        let scratch = tempfile::tempdir().context("a directory for SANY")?;
         let output = self
-            .java("tla2sany.SANY")
+            .java("tla2sany.SANY", scratch.path())
             .arg(format!("{}.tla", model.name))
             .current_dir(&model.directory)
             .output()?;
@@ -101,7 +108,7 @@ impl Tlc {
         let scratch = tempfile::tempdir().context("a directory for TLC")?;
         let config = scratch.path().join("asked.cfg");
         std::fs::write(&config, model.configuration(ask)?)?;
-        let mut command = self.java("tlc2.TLC");
+        let mut command = self.java("tlc2.TLC", scratch.path());
         command.args(["-workers", "1", "-metadir"]);
         command
             .arg(scratch.path().join("states"))
