@@ -231,7 +231,7 @@ fn bound(launch: &Launch, bind: &Bind) -> Value {
     }
     let mut mount = json!({"destination": bind.destination, "type": "bind", "source": bind.source});
     // The owner's files are the workload's in the sandbox, and what the workload makes is the owner's.
-    if bind.writable && launch.ids.users.2 > 1 {
+    if bind.owned && launch.ids.users.2 > 1 {
         options[0] = "bind";
         options.push("idmap");
         let (uid, gid) = launch.ids.outside();

@@ -4,6 +4,7 @@ use crate::facts::Facts;
 use crate::mode::{Decision, Violation};
 use crate::parse;
 use crate::request::{ContextMode, Network, Request, WorkspaceMode};
+use crate::workspace::guard::Guard;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,9 @@ const IDS: u32 = 65_536;
 const FIRST_RANGE: u32 = 524_288;
 const RANGES: u32 = 28_000;
 
+/// Where the workspace is inside.
+pub const WORKSPACE: &str = "/workspace";
+
 /// The user namespace of the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ids {
@@ -27,6 +31,15 @@ pub struct Ids {
     pub users: (u32, u32, u32),
     /// The same for groups.
     pub groups: (u32, u32, u32),
+}
+
+impl Launch {
+    /// Puts this directory at the workspace's place.
+    pub fn with_workspace(&mut self, copy: &Path) {
+        for bind in self.binds.iter_mut().filter(|bind| bind.destination == WORKSPACE) {
+            bind.source = copy.to_owned();
+        }
+    }
 }
 
 impl Ids {
@@ -58,6 +71,8 @@ pub struct Bind {
     pub owner: (u32, u32),
     /// Whether it is a directory.
     pub directory: bool,
+    /// Whether the owner's files are the workload's own inside.
+    pub owned: bool,
 }
 
 /// Where the root file system comes from.
@@ -94,6 +109,10 @@ pub struct Launch {
     pub root: Root,
     /// Volumes, workspace, home, configurations.
     pub binds: Vec<Bind>,
+    /// A workspace of which the workload gets a copy: the source of the bind at [`WORKSPACE`] until that is made.
+    pub workspace_copy: Option<PathBuf>,
+    /// A workspace that the workload may change but for what is mounted over it.
+    pub workspace_guarded: Option<PathBuf>,
     /// A copied context: a directory on the host.
     pub context_copy: Option<PathBuf>,
     /// The home directory inside.
@@ -175,6 +194,8 @@ pub fn resolve(
         additional_groups: request.additional_group.clone(),
         root: root(request, &mut faults),
         binds: Vec::new(),
+        workspace_copy: None,
+        workspace_guarded: None,
         context_copy: None,
         home_is_bound: request.home.is_some(),
         tmpfs: Vec::new(),
@@ -288,22 +309,51 @@ fn bind(source: &Path, destination: &str, writable: bool, executable: bool) -> R
         source,
         writable,
         executable,
+        owned: writable,
     })
+}
+
+/// What is mounted over a workspace that the workload may write to.
+fn guard(workspace: &Bind) -> Result<Vec<Bind>, String> {
+    let guard = Guard::of(&workspace.source)?;
+    let over = |path: &PathBuf, writable: bool| {
+        let inside = path
+            .to_str()
+            .ok_or_else(|| format!("{}: not UTF-8", path.display()))?;
+        Ok(Bind {
+            source: workspace.source.join(path),
+            destination: format!("{}/{inside}", workspace.destination),
+            writable,
+            ..workspace.clone()
+        })
+    };
+    let kept = guard.kept.iter().map(|path| over(path, true));
+    kept.chain(guard.read_only.iter().map(|path| over(path, false)))
+        .collect()
 }
 
 fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults) {
     if let Some(workspace) = &request.workspace {
-        let writable = match request.workspace_mode.unwrap_or(WorkspaceMode::BindRw) {
-            WorkspaceMode::BindRw => true,
-            WorkspaceMode::BindRo => false,
-            WorkspaceMode::CopyInOut => {
-                faults.push("workspace-mode", "copy-in-out is not there yet".into());
-                false
+        let mode = request.workspace_mode.unwrap_or(WorkspaceMode::BindRw);
+        let found = directory_at(workspace).and_then(|source| {
+            let writable = mode != WorkspaceMode::BindRo;
+            bind(&source, WORKSPACE, writable, request.workspace_exec)
+        });
+        let found = faults.note("workspace", found);
+        let directory = found.as_ref().map(|bind| bind.source.clone());
+        let guarded = match (mode, &found) {
+            (WorkspaceMode::BindRw, Some(bind)) if !request.workspace_unprotected => {
+                launch.workspace_guarded = directory;
+                faults.note("workspace", guard(bind))
             }
+            (WorkspaceMode::CopyInOut, _) => {
+                launch.workspace_copy = directory;
+                None
+            }
+            _ => None,
         };
-        let found = directory_at(workspace)
-            .and_then(|source| bind(&source, "/workspace", writable, request.workspace_exec));
-        launch.binds.extend(faults.note("workspace", found));
+        launch.binds.extend(found);
+        launch.binds.extend(guarded.into_iter().flatten());
     }
     if let Some(context) = &request.context {
         let found = faults.note("context", directory_at(context));
@@ -397,7 +447,7 @@ fn working_directory(request: &Request, faults: &mut Faults, launch: &Launch) ->
         return faults.note("workdir", inside).unwrap_or_default();
     }
     if request.workspace.is_some() {
-        "/workspace".into()
+        WORKSPACE.into()
     } else if request.context.is_some() {
         "/context".into()
     } else {

@@ -8,6 +8,7 @@ pub mod begin;
 pub mod bundle;
 pub mod cli;
 pub mod ending;
+pub mod escape;
 pub mod events;
 pub mod facts;
 pub mod kept;
@@ -23,6 +24,7 @@ pub mod run;
 pub mod skeleton;
 pub mod store;
 pub mod supervise;
+pub mod workspace;
 
 /// The annotation that carries the Landlock rules.
 pub const LANDLOCK: &str = "dev.nucleus.landlock";

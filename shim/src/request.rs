@@ -103,6 +103,11 @@ pub struct Request {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_mode: Option<WorkspaceMode>,
+    /// Let the workload change files of a bound workspace that make tools of the host run something, such as
+    /// .git/hooks
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub workspace_unprotected: bool,
     /// Let programs in the workspace be executed
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]

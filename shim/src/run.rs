@@ -14,6 +14,8 @@ use crate::request::Request;
 use crate::skeleton;
 use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
+use crate::workspace::copies::Copies;
+use crate::workspace::{around, guard};
 use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -86,7 +88,7 @@ pub fn decide(request: &Request, terminal: bool) -> Result<Decided, anyhow::Erro
 /// What kept it from starting, or from being cleaned up.
 pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let terminal = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let decided = decide(request, terminal)?;
+    let mut decided = decide(request, terminal)?;
     // Nobody would be there to hold the workload to it.
     let supervised = !call.detach && decided.program.kind == Runtime::Native;
     anyhow::ensure!(
@@ -99,15 +101,29 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let target = call.events.as_deref();
     let mut events = Events::open(&decided.launch.name, target)
         .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))?;
+    let guarded = decided.launch.workspace_guarded.clone();
+    let before = guarded.as_deref().map(guard::present).transpose()?;
     let mut sandbox = store.create(&decided.launch.name)?;
-    let outcome = in_sandbox(&decided, &store, &mut sandbox, call, &mut events);
+    let copies = Copies::of(call.root.as_deref());
+    let mut copy = None;
+    let outcome = around::copy_in(&mut decided.launch, &copies)
+        .map_err(anyhow::Error::from)
+        .map(|made| copy = made)
+        .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, call, &mut events));
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
     }
     let removed = remove(&store, &decided.program, sandbox, outcome.is_err());
+    let reviewed = copy.map_or(Ok(0), |copy| around::look_at(copy, call.quiet));
     let code = outcome?;
     removed?;
-    events.write("cleaned-up", &json!({}))?;
+    if let (Some(workspace), Some(before)) = (&guarded, before) {
+        around::tell_newcomers(workspace, &before, call.quiet)?;
+    }
+    match reviewed? {
+        0 => events.write("cleaned-up", &json!({}))?,
+        changes => events.write("cleaned-up", &json!({"workspace-changes": changes}))?,
+    }
     Ok(code)
 }
 
@@ -142,6 +158,7 @@ pub fn write_bundle(
     secrets: &Path,
     keep: Option<(&Path, &str)>,
 ) -> Result<Bundle, anyhow::Error> {
+    around::make_hooks(&decided.launch)?;
     let (mut spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, secrets)?;
     let mut kept = None;
     if !skeleton.is_empty() {

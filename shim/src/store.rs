@@ -70,7 +70,7 @@ impl Store {
                 PathBuf::from(format!("/dev/shm/nucleus-{}", uid.as_raw()))
             }
         });
-        make_private(&root, uid.as_raw())?;
+        make_private(&root)?;
         Ok(Self { root })
     }
 
@@ -95,14 +95,19 @@ impl Store {
     pub fn create(&self, name: &str) -> Result<Sandbox, Error> {
         let all = self.sandboxes();
         let directory = all.join(name);
-        let mut made = private().create(&directory);
-        if made
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        {
-            private().create(&all).map_err(call("mkdir", &all))?;
-            made = private().create(&directory);
-        }
+        let _quiet = match without_sweep(&all, FlockOperation::LockShared) {
+            Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                match private().create(&all) {
+                    // Another call was quicker.
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(call("mkdir", &all)(error));
+                    }
+                    _ => without_sweep(&all, FlockOperation::LockShared)?,
+                }
+            }
+            quiet => quiet?,
+        };
+        let made = private().create(&directory);
         match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Taken(name.to_owned()));
@@ -166,6 +171,7 @@ impl Store {
     /// There is no such sandbox.
     pub fn orphan(&self, name: &str) -> Result<Option<Sandbox>, Error> {
         let directory = self.directory(name)?;
+        let _quiet = without_sweep(&self.sandboxes(), FlockOperation::LockExclusive)?;
         match self.sandbox(name, directory) {
             Ok(sandbox) => Ok(Some(sandbox)),
             Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -230,6 +236,13 @@ impl Sandbox {
     }
 }
 
+/// A sandbox's directory is made and locked in two steps: nobody takes it for left behind between them.
+fn without_sweep(all: &Path, how: FlockOperation) -> Result<File, Error> {
+    let file = File::open(all).map_err(call("open", all))?;
+    flock(&file, how).map_err(|errno| call("flock", all)(errno.into()))?;
+    Ok(file)
+}
+
 fn private() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
@@ -238,7 +251,10 @@ fn private() -> DirBuilder {
 
 /// Makes the directory, or checks that it is one that only this user can change: others may have made it first
 /// where everyone can write.
-fn make_private(path: &Path, uid: u32) -> Result<(), Error> {
+///
+/// # Errors
+/// It cannot be made, or somebody else could change what is in it.
+pub fn make_private(path: &Path) -> Result<(), Error> {
     match private().create(path) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -257,7 +273,7 @@ fn make_private(path: &Path, uid: u32) -> Result<(), Error> {
     )
     .map_err(|errno| call("open", path)(errno.into()))?;
     let metadata = File::from(fd).metadata().map_err(call("stat", path))?;
-    if metadata.uid() == uid && metadata.mode() & 0o077 == 0 {
+    if metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0 {
         Ok(())
     } else {
         Err(Error::NotOurs(path.to_owned()))

@@ -41,6 +41,10 @@ impl Bundle {
             request.secret.is_empty(),
             "secret: a bundle keeps no secrets; nucleus run does"
         );
+        anyhow::ensure!(
+            request.workspace_mode != Some(crate::request::WorkspaceMode::CopyInOut),
+            "workspace-mode: a bundle has no copy that somebody reviews; nucleus run does"
+        );
         // The same request gives the same bundle.
         let file_name = || output.file_name().map(|name| name.to_string_lossy().into_owned());
         request.name = request.name.or_else(file_name);

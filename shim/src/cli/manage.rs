@@ -4,6 +4,8 @@ use crate::facts::Program;
 use crate::run;
 use crate::store::Store;
 use crate::supervise::exit_code;
+use crate::workspace::around;
+use crate::workspace::copies::Copies;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
@@ -208,6 +210,16 @@ impl Stop {
     }
 }
 
+/// Removes a sandbox whose supervisor was killed; one that is detached stays.
+pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow::Error> {
+    if !store.directory(name)?.join("detached").exists()
+        && let Some(sandbox) = store.orphan(name)?
+    {
+        run::remove(store, &Program::find("native")?, sandbox, true)?;
+    }
+    Ok(())
+}
+
 fn is_running(store: &Store, name: &str) -> Result<bool, anyhow::Error> {
     Ok(state_of(store, name)?.is_ok_and(|state| state["status"] != "stopped"))
 }
@@ -228,7 +240,8 @@ impl Rm {
     ///
     /// # Errors
     /// There is none, it runs, or something of it cannot be removed.
-    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+    pub fn run(&self, root: Option<PathBuf>, quiet: bool) -> Result<i32, anyhow::Error> {
+        let copies = Copies::of(root.as_deref());
         let store = Store::open(root)?;
         let program = Program::find("native")?;
         for name in &self.names {
@@ -239,6 +252,9 @@ impl Rm {
                 anyhow::bail!("{name}: it is running; nucleus stop {name} ends it, rm --force too");
             }
             run::remove(&store, &program, sandbox, true)?;
+            if let Ok(copy) = copies.open(name) {
+                around::look_at(copy, quiet)?;
+            }
         }
         Ok(0)
     }

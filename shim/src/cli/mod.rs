@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod manage;
 pub mod policy;
 pub mod run;
+pub mod workspace;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ enum Command {
     Stop(manage::Stop),
     /// Remove a sandbox, running or not
     Rm(manage::Rm),
+    /// Review, take over or drop the changes of a workspace that was copied
+    #[command(subcommand)]
+    Workspace(workspace::Workspace),
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -79,7 +83,8 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Logs(name) => name.logs(root),
         Command::Kill(kill) => kill.run(root),
         Command::Stop(stop) => stop.run(root),
-        Command::Rm(rm) => rm.run(root),
+        Command::Rm(rm) => rm.run(root, quiet),
+        Command::Workspace(workspace) => workspace.run(root, quiet),
         Command::Policy(policy) => policy.run(),
         Command::Schema => schema(),
     }

@@ -13,6 +13,7 @@ pub const NUCLEUS: &str = env!("CARGO_BIN_EXE_nucleus");
 /// A place of its own for one test; at the end nothing may be left in it.
 pub struct Place {
     directory: tempfile::TempDir,
+    name: String,
 }
 
 /// What a command printed and returned.
@@ -68,7 +69,14 @@ impl Place {
             return None;
         }
         let directory = tempfile::tempdir().expect("a directory");
-        Some(Self { directory })
+        let name = directory.path().file_name().expect("a name").to_string_lossy();
+        let name = format!("box{name}");
+        Some(Self { directory, name })
+    }
+
+    /// A name for a sandbox that no other test has: control groups are named after it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -101,15 +109,19 @@ impl Place {
         self.nucleus(&args)
     }
 
-    /// Neither a sandbox nor a container, nor a secret.
+    /// What is in a directory of the root.
+    pub fn left_in(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root().join(directory));
+        let entries = entries.into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// Neither a sandbox nor a container, nor a copy of a workspace.
     pub fn expect_nothing_left(&self) {
-        for directory in ["sandboxes", "runtime"] {
-            let left: Vec<_> = std::fs::read_dir(self.root().join(directory))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.file_name())
-                .collect();
+        for directory in ["sandboxes", "runtime", "workspaces"] {
+            let left = self.left_in(directory);
             assert!(left.is_empty(), "left in {directory}: {left:?}");
         }
     }

@@ -1,0 +1,291 @@
+//! From the copy into the workspace. Every file is made aside and renamed into its place, so that it is there whole
+//! or not at all; what was taken over is no change any more, so that a commit that was interrupted is begun again.
+
+use super::changes::{Change, Sides, What};
+use super::tree::{Kind, Node, Tree};
+use super::{Error, at, copy, erase};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, mkdirat, openat, renameat_with, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Picks the changes that are taken over: all, or those at and under `paths` with the new directories they lie in.
+/// Protected ones only with `include_protected`.
+///
+/// # Errors
+/// A path without a change.
+pub fn select<'a>(
+    changes: &'a [Change],
+    paths: &[PathBuf],
+    include_protected: bool,
+) -> Result<Vec<&'a Change>, Error> {
+    for path in paths {
+        if !changes.iter().any(|change| change.path.starts_with(path)) {
+            return Err(Error::NoChange(path.clone()));
+        }
+    }
+    let asked = |change: &Change| paths.is_empty() || paths.iter().any(|path| change.path.starts_with(path));
+    let may = |change: &Change| {
+        !matches!(change.what, What::Refused(_)) && (include_protected || change.protected.is_none())
+    };
+    let mut wanted: BTreeSet<&Path> = BTreeSet::new();
+    for change in changes.iter().filter(|change| asked(change) && may(change)) {
+        wanted.extend(change.path.ancestors());
+    }
+    let chosen = |change: &Change| {
+        may(change)
+            && (asked(change)
+                || wanted.contains(change.path.as_path())
+                    && change.node().is_some_and(|node| node.kind == Kind::Directory))
+    };
+    Ok(changes.iter().filter(|change| chosen(change)).collect())
+}
+
+/// Takes changes over.
+///
+/// # Errors
+/// Conflicts, before anything is changed; or the failed call, when what came before it is done.
+pub fn commit(sides: &Sides, name: &str, chosen: &[&Change], force: bool) -> Result<(), Error> {
+    let conflicts: Vec<(PathBuf, &'static str)> = chosen
+        .iter()
+        .filter_map(|change| Some((change.path.clone(), change.conflict?)))
+        .collect();
+    if !conflicts.is_empty() && !force {
+        return Err(Error::Conflicts(conflicts));
+    }
+    let workspace = &sides.workspace;
+    let stat = fstat(workspace.root()).map_err(at("stat", &workspace.name(Path::new(""))))?;
+    let stage = Stage::make(workspace, name)?;
+    let into = Into {
+        sides,
+        stage: &stage,
+        owner: (stat.st_uid, stat.st_gid),
+        force,
+    };
+    for change in chosen.iter().rev() {
+        into.take_away(change)?;
+    }
+    for change in chosen {
+        into.put(change)?;
+    }
+    for change in chosen.iter().rev() {
+        into.finish_directory(change)?;
+    }
+    stage.remove()?;
+    // Before the copy goes.
+    rustix::fs::syncfs(workspace.root()).map_err(at("syncfs", &workspace.name(Path::new(""))))
+}
+
+/// Removes what a commit that was interrupted has left in the workspace.
+///
+/// # Errors
+/// The failed call.
+pub fn forget(workspace: &Path, name: &str) -> Result<(), Error> {
+    erase::erase(&workspace.join(stage_name(name)))
+}
+
+fn stage_name(name: &str) -> String {
+    format!(".nucleus-commit-{name}")
+}
+
+/// Where files are made before they are renamed: in the workspace, because a rename cannot leave a file system.
+struct Stage {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Stage {
+    fn make(workspace: &Tree, name: &str) -> Result<Self, Error> {
+        let name = stage_name(name);
+        let path = workspace.name(Path::new(&name));
+        erase::erase(&path)?;
+        mkdirat(workspace.root(), &name, Mode::RWXU).map_err(at("mkdir", &path))?;
+        let fd = workspace.open_at(
+            Path::new(&name),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        );
+        Ok(Self {
+            fd: fd.map_err(at("open", &path))?,
+            path,
+        })
+    }
+
+    fn remove(self) -> Result<(), Error> {
+        erase::erase(&self.path)
+    }
+}
+
+/// The only name in the stage.
+const NEXT: &str = "next";
+
+struct Into<'a> {
+    sides: &'a Sides,
+    stage: &'a Stage,
+    owner: (u32, u32),
+    force: bool,
+}
+
+impl Into<'_> {
+    /// Removes what went, and directories and files that became each other.
+    fn take_away(&self, change: &Change) -> Result<(), Error> {
+        let directory_now = change.now.as_ref().is_some_and(|now| now.kind == Kind::Directory);
+        let goes = match &change.what {
+            What::Removed(_) => true,
+            What::Type(_, node) | What::Added(node) => (node.kind == Kind::Directory) != directory_now,
+            _ => false,
+        };
+        if !goes || change.now.is_none() {
+            return Ok(());
+        }
+        self.expect_unchanged(change)?;
+        let flags = if directory_now {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
+        let removed = self
+            .sides
+            .workspace
+            .parent(&change.path)
+            .and_then(|(parent, name)| unlinkat(&parent, name, flags));
+        match removed {
+            // A directory that keeps what was not taken over.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
+            Err(errno) => Err(self.fault("unlink", change)(errno)),
+        }
+    }
+
+    fn put(&self, change: &Change) -> Result<(), Error> {
+        let fault = || self.fault("write", change);
+        match (&change.what, change.node()) {
+            (What::Mode(_, node), _) => {
+                self.expect_unchanged(change)?;
+                if node.kind == Kind::Directory {
+                    return Ok(());
+                }
+                self.permit(&change.path, node).map_err(fault())
+            }
+            (What::Added(_) | What::Changed(_) | What::Type(..), Some(node)) => match &node.kind {
+                Kind::Directory => self.directory(change).map_err(fault()),
+                Kind::File => {
+                    self.stage_file(change)?;
+                    self.place(change)
+                }
+                Kind::Link(target) => {
+                    symlinkat(target, &self.stage.fd, NEXT)
+                        .and_then(|()| copy::give(&self.stage.fd, OsStr::new(NEXT), self.owner))
+                        .map_err(fault())?;
+                    self.place(change)
+                }
+                Kind::Refused(_) => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn directory(&self, change: &Change) -> rustix::io::Result<()> {
+        let (parent, name) = self.sides.workspace.parent(&change.path)?;
+        match mkdirat(&parent, name, Mode::RWXU) {
+            Err(Errno::EXIST) if self.is_directory(&change.path) => Ok(()),
+            made => made,
+        }
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        let there = self.sides.workspace.node(path);
+        there.is_ok_and(|there| there.is_some_and(|there| there.kind == Kind::Directory))
+    }
+
+    fn stage_file(&self, change: &Change) -> Result<(), Error> {
+        let source = self.sides.copy.file(&change.path);
+        let source = source.map_err(at("open", &self.sides.copy.name(&change.path)))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.stage.fd, NEXT, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .and_then(|file| {
+                copy::contents(&source, &file)?;
+                copy::own(&file, self.owner)?;
+                let mode = fstat(&source)?.st_mode & 0o777;
+                fchmod(&file, Mode::from_raw_mode(mode))
+            })
+            .map_err(self.fault("write", change))
+    }
+
+    fn place(&self, change: &Change) -> Result<(), Error> {
+        self.expect_unchanged(change)?;
+        let flags = if change.now.is_none() && !self.force {
+            RenameFlags::NOREPLACE
+        } else {
+            RenameFlags::empty()
+        };
+        let workspace = &self.sides.workspace;
+        workspace
+            .parent(&change.path)
+            .and_then(
+                |(parent, name)| match renameat_with(&self.stage.fd, NEXT, &parent, name, flags) {
+                    // A file system without that flag: it was looked at just before.
+                    Err(Errno::INVAL) => rustix::fs::renameat(&self.stage.fd, NEXT, &parent, name),
+                    renamed => renamed,
+                },
+            )
+            .map_err(self.fault("rename", change))
+    }
+
+    fn permit(&self, path: &Path, node: &Node) -> rustix::io::Result<()> {
+        let fd = self.sides.workspace.open_at(path, OFlags::PATH, Mode::empty())?;
+        // chmod(2) through the descriptor: the name may be something else by now, and a link is never followed.
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        rustix::fs::chmod(link, Mode::from_raw_mode(node.mode))
+    }
+
+    /// Owner and mode of a directory come last: the mode may forbid to fill it.
+    fn finish_directory(&self, change: &Change) -> Result<(), Error> {
+        let Some(node) = change.node().filter(|node| node.kind == Kind::Directory) else {
+            return Ok(());
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let finished = self
+            .sides
+            .workspace
+            .open_at(&change.path, flags, Mode::empty())
+            .and_then(|directory| {
+                if !matches!(change.what, What::Mode(..)) {
+                    copy::own(&directory, self.owner)?;
+                }
+                fchmod(&directory, Mode::from_raw_mode(node.mode))
+            });
+        finished.map_err(self.fault("chmod", change))
+    }
+
+    /// Somebody may have written since the changes were listed.
+    fn expect_unchanged(&self, change: &Change) -> Result<(), Error> {
+        if self.force {
+            return Ok(());
+        }
+        let now = self.sides.workspace.node(&change.path)?;
+        let same = match (&now, &change.now) {
+            (None, _) => true,
+            (Some(now), Some(then)) if now.kind == Kind::Directory => then.kind == Kind::Directory,
+            (Some(now), Some(then)) => now.identity == then.identity,
+            (Some(_), None) => false,
+        };
+        if same {
+            Ok(())
+        } else {
+            Err(Error::Conflicts(vec![(
+                change.path.clone(),
+                "it was changed just now",
+            )]))
+        }
+    }
+
+    fn fault(&self, call: &'static str, change: &Change) -> impl FnOnce(Errno) -> Error + use<> {
+        at(call, &self.sides.workspace.name(&change.path))
+    }
+}
