@@ -7,6 +7,7 @@
 //! The file formats are in the crate's README, the built-in policies in `data/`.
 
 mod apply;
+pub mod attest;
 pub mod builtin;
 pub mod capabilities;
 mod digest;

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod attest;
 pub mod bundle;
 pub mod manage;
 pub mod policy;
@@ -49,6 +50,9 @@ enum Command {
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Make and check the manifests of root file systems
+    #[command(subcommand)]
+    Attest(attest::Attest),
     /// Print the JSON schema of launch configurations
     Schema,
 }
@@ -86,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Rm(rm) => rm.run(root, quiet),
         Command::Workspace(workspace) => workspace.run(root, quiet),
         Command::Policy(policy) => policy.run(),
+        Command::Attest(attest) => attest.run(quiet),
         Command::Schema => schema(),
     }
 }

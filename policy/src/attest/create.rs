@@ -1,0 +1,191 @@
+//! The manifest of a tree.
+
+use super::manifest::{self, Entry, FileNode, Node};
+use super::pool::{self, Feed};
+use super::tree::{self, Chunk, Directory, Found, RegularFile, Walk};
+use super::verify::DIRECTORIES;
+use super::{Difference, Error, FileKind, MANIFEST, Mismatch, Options, Progress, Summary};
+use crate::digest::Digest;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+
+/// A file to be hashed.
+struct Job {
+    directory: Arc<Directory>,
+    path: Vec<u8>,
+}
+
+type Outcome = Result<Entry, Mismatch>;
+
+/// Writes the manifest of the tree below `root` at its top, with mode 0444.
+///
+/// # Errors
+/// There is one already; something in the tree cannot be attested: a pipe, socket or device, a link that climbs
+/// above the top, a mount point, what changes meanwhile or cannot be read. Then none is left.
+pub fn create(root: BorrowedFd<'_>, options: &Options<'_>) -> Result<Summary, Error> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(root, MANIFEST, flags, Mode::from_raw_mode(0o444));
+    let file = match opened {
+        Err(Errno::EXIST) => return Err(Error::Exists),
+        opened => File::from(opened.map_err(Error::call("create", MANIFEST.as_bytes()))?),
+    };
+    let written = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
+        .map_err(Error::call("chmod", MANIFEST.as_bytes()))
+        .and_then(|()| write(root, options, file));
+    if written.is_err() {
+        let _ = rustix::fs::unlinkat(root, MANIFEST, AtFlags::empty());
+    }
+    written
+}
+
+fn write(root: BorrowedFd<'_>, options: &Options<'_>, file: File) -> Result<Summary, Error> {
+    let mut text = Text {
+        file: BufWriter::with_capacity(64 << 10, file),
+        hash: Sha256::new(),
+        line: Vec::new(),
+        summary: Summary::none(),
+        store_modes: options.store_modes,
+    };
+    manifest::begin(&mut text.line);
+    text.write_line()?;
+    let mut walk = Walk::new(root)?;
+    let progress = options.progress;
+    let work =
+        |job: Job, chunk: &mut Chunk, results: &mut Vec<Outcome>| hash_file(job, chunk, progress, results);
+    let mut take = |outcome: Outcome| text.add(outcome.map_err(Error::Unfit)?);
+    pool::ordered(options.threads, work, &mut take, |feed| {
+        let top = Node::Directory { mode: walk.mode() };
+        feed.result(Ok(Entry {
+            path: Vec::new(),
+            node: top,
+        }))?;
+        let mut directories = 0;
+        loop {
+            let mut unsteady = Vec::new();
+            let found = walk.next(&mut unsteady);
+            unsteady
+                .into_iter()
+                .try_for_each(|mismatch| feed.result(Err(mismatch)))?;
+            let Some(found) = found else { return Ok(()) };
+            if let Some(directory) = add(found, feed)? {
+                walk.enter(directory)?;
+                directories += 1;
+                if directories % DIRECTORIES == 0 {
+                    feed.flush()?;
+                }
+            }
+        }
+    })?;
+    text.finish()
+}
+
+/// Gives an entry to the feed, or its content; returns a directory that is to be entered.
+fn add(found: Found, feed: &mut Feed<'_, Job, Outcome, Error>) -> Result<Option<Directory>, Error> {
+    let node = match found.kind {
+        FileKind::File => {
+            let Found { path, directory, .. } = found;
+            // Its size is not known yet: a guess that keeps batches small.
+            feed.job(Job { directory, path }, 16 << 10)?;
+            return Ok(None);
+        }
+        FileKind::Directory => match found.open() {
+            Ok(directory) => {
+                let node = Node::Directory { mode: directory.mode };
+                let path = found.release();
+                feed.result(Ok(Entry { path, node }))?;
+                return Ok(Some(directory));
+            }
+            Err(difference) => Err(difference),
+        },
+        FileKind::Link => match found.directory.read_link(found.name()) {
+            Ok(target) if tree::escapes(&found.path, &target) => Err(Difference::Escapes(target)),
+            Ok(target) => Ok(Node::Link { target }),
+            Err(difference) => Err(difference),
+        },
+        actual => Err(Difference::WrongType {
+            expected: FileKind::File,
+            actual,
+        }),
+    };
+    let path = found.release();
+    feed.result(match node {
+        Ok(node) => Ok(Entry { path, node }),
+        Err(difference) => Err(Mismatch { path, difference }),
+    })?;
+    Ok(None)
+}
+
+fn hash_file(job: Job, chunk: &mut Chunk, progress: Option<&Progress>, results: &mut Vec<Outcome>) {
+    let Job { directory, path } = job;
+    let hashed = RegularFile::open(&directory, tree::last(&path)).and_then(|file| {
+        let (mode, size) = (file.mode, file.size);
+        let digest = file.digest(chunk, progress)?;
+        Ok(FileNode { mode, size, digest })
+    });
+    results.push(match hashed {
+        Ok(file) => Ok(Entry {
+            path,
+            node: Node::File(file),
+        }),
+        Err(difference) => Err(Mismatch { path, difference }),
+    });
+    results.extend(Directory::release(directory).map(Err));
+}
+
+/// The manifest as it is written.
+struct Text {
+    file: BufWriter<File>,
+    hash: Sha256,
+    line: Vec<u8>,
+    summary: Summary,
+    store_modes: bool,
+}
+
+impl Text {
+    fn add(&mut self, mut entry: Entry) -> Result<(), Error> {
+        match &mut entry.node {
+            Node::Directory { mode } => {
+                self.summary.directories += 1;
+                if self.store_modes {
+                    *mode = 0o555;
+                }
+            }
+            Node::Link { .. } => self.summary.links += 1,
+            Node::File(file) => {
+                self.summary.files += 1;
+                self.summary.bytes += file.size;
+                if self.store_modes {
+                    file.mode = if file.mode & 0o100 == 0 { 0o444 } else { 0o555 };
+                }
+            }
+        }
+        entry.render(&mut self.line);
+        self.write_line()
+    }
+
+    fn write_line(&mut self) -> Result<(), Error> {
+        self.hash.update(&self.line);
+        let written = self.file.write_all(&self.line);
+        self.line.clear();
+        written.map_err(failed)
+    }
+
+    fn finish(mut self) -> Result<Summary, Error> {
+        self.file.flush().map_err(failed)?;
+        self.summary.manifest = Digest::from(<[u8; 32]>::from(self.hash.finalize()));
+        Ok(self.summary)
+    }
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::Call {
+        call: "write",
+        path: MANIFEST.into(),
+        source,
+    }
+}
