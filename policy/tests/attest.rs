@@ -20,7 +20,7 @@ fn verify(tree: &Path) -> Result<Vec<Mismatch>, Error> {
     let root = attest::open_root(tree).expect("the top");
     let mut found = Vec::new();
     let summary = attest::verify(root.as_fd(), &Options::default(), &mut |mismatch| {
-        found.push(mismatch)
+        found.push(mismatch);
     })?;
     assert_eq!(summary.mismatches, found.len() as u64);
     Ok(found)
@@ -140,7 +140,7 @@ fn after(tamper: impl FnOnce(&Path)) -> Vec<(String, &'static str)> {
 
 #[test]
 fn every_kind_of_tampering_is_told() {
-    type Tamper = fn(&Path);
+    type Case = (&'static str, fn(&Path), &'static [(&'static str, &'static str)]);
     let node = |tree: &Path, kind, device| {
         mknodat(
             CWD,
@@ -152,7 +152,7 @@ fn every_kind_of_tampering_is_told() {
         .expect("mknod");
     };
     let _ = node;
-    let table: [(&str, Tamper, &[(&str, &str)]); 17] = [
+    let table: [Case; 17] = [
         (
             "a byte",
             |tree| {
@@ -232,7 +232,8 @@ fn every_kind_of_tampering_is_told() {
         (
             "a set-user-id bit",
             |tree| {
-                fs::set_permissions(tree.join("usr/bin/tool"), Permissions::from_mode(0o4755)).expect("chmod")
+                fs::set_permissions(tree.join("usr/bin/tool"), Permissions::from_mode(0o4755))
+                    .expect("chmod");
             },
             &[("usr/bin/same", "wrong-mode"), ("usr/bin/tool", "wrong-mode")],
         ),
@@ -418,7 +419,7 @@ fn files_swapped_while_they_are_hashed_never_pass() {
     let swap = || renameat_with(CWD, &inside, CWD, &other, RenameFlags::EXCHANGE).expect("swap");
     let mut told = 0;
     meanwhile(60, swap, || {
-        told += usize::from(!verify(tree.path()).expect("compared").is_empty())
+        told += usize::from(!verify(tree.path()).expect("compared").is_empty());
     });
     // A comparison passes only when the swapping thread rested all the while with the right file in place.
     assert!(told > 20, "{told} of 60");
@@ -440,7 +441,7 @@ fn a_growing_file_ends_and_never_passes() {
     };
     grow();
     meanwhile(50, grow, || {
-        assert!(!verify(tree.path()).expect("compared").is_empty())
+        assert!(!verify(tree.path()).expect("compared").is_empty());
     });
 }
 

@@ -141,7 +141,7 @@ mod tests {
     fn results_come_in_the_order_of_the_jobs() {
         let mut taken = Vec::new();
         let work = |job: u32, (): &mut (), results: &mut Vec<u32>| {
-            if job % 1000 == 0 {
+            if job.is_multiple_of(1000) {
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
             results.push(job);
