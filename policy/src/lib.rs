@@ -10,6 +10,7 @@ mod apply;
 pub mod attest;
 pub mod builtin;
 pub mod capabilities;
+pub mod compare;
 mod digest;
 mod explain;
 mod fault;

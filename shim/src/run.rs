@@ -34,6 +34,8 @@ pub struct Call {
     pub detach: bool,
     /// `--report`.
     pub report: Option<PathBuf>,
+    /// `create`: the command waits for `start`. Detached.
+    pub create: bool,
     /// `--quiet`.
     pub quiet: bool,
 }
@@ -94,6 +96,11 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     anyhow::ensure!(
         supervised || request.timeout.is_none(),
         "timeout: neither with --detach nor with another runtime than ours"
+    );
+    anyhow::ensure!(
+        !(call.create && decided.launch.decision.rules.checked),
+        "create: {} mode holds its promises against the kernel before the first instruction; nucleus run --detach does",
+        decided.launch.mode
     );
     warn(&decided.launch, call.quiet);
     let store = Store::open(call.root.clone())?;
@@ -216,7 +223,7 @@ fn in_sandbox(
         .command
         .arg("--root")
         .arg(store.runtime_root())
-        .args(["run", "--bundle"])
+        .args([if call.create { "create" } else { "run" }, "--bundle"])
         .arg(sandbox.directory());
     if call.detach {
         return detached(runtime, decided, &bundle, sandbox, call, events);
@@ -267,12 +274,18 @@ fn detached(
     std::fs::File::create(&failure).map_err(at("create", &failure))?;
     runtime
         .command
-        .arg("--detach")
+        .args((!call.create).then_some("--detach"))
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out);
     let name = &decided.launch.name;
-    let code = if decided.program.kind == Runtime::Native {
+    let code = if call.create {
+        let code = supervise::exit_code(runtime.command.arg(name).status()?);
+        if code == 0 {
+            events.write("created", &json!({"mode": decided.launch.mode}))?;
+        }
+        code
+    } else if decided.program.kind == Runtime::Native {
         let mut supervised = Supervised::start(runtime, name, false)?;
         begin(&mut supervised, decided, bundle, call, events)?;
         supervised.code()?

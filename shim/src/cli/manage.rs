@@ -1,4 +1,4 @@
-//! What is done to a sandbox that is there: `ps`, `state`, `exec`, `logs`, `kill`, `stop`, `rm`.
+//! What is done to a sandbox that is there: `ps`, `state`, `start`, `exec`, `kill`, `stop`, `rm`.
 
 use crate::facts::Program;
 use crate::run;
@@ -6,7 +6,6 @@ use crate::store::Store;
 use crate::supervise::exit_code;
 use crate::workspace::around;
 use crate::workspace::copies::Copies;
-use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -20,7 +19,7 @@ fn runtime(store: &Store) -> Result<Command, anyhow::Error> {
 }
 
 /// The state that the runtime prints; an error text if it has none.
-fn state_of(store: &Store, name: &str) -> Result<Result<Value, String>, anyhow::Error> {
+pub(super) fn state_of(store: &Store, name: &str) -> Result<Result<Value, String>, anyhow::Error> {
     let output = runtime(store)?
         .args(["state", name])
         .stdin(Stdio::null())
@@ -38,6 +37,9 @@ pub struct Ps {
     /// table or json
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     format: String,
+    /// Print JSON
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 impl Ps {
@@ -58,7 +60,7 @@ impl Ps {
                 "mode": annotation(crate::bundle::MODE),
             }));
         }
-        if self.format == "json" {
+        if self.json || self.format == "json" {
             return super::print(&serde_json::to_string_pretty(&rows)?);
         }
         let mut text = format!("{:<24} {:<10} {:>8} {}", "NAME", "STATUS", "PID", "MODE");
@@ -95,17 +97,6 @@ impl Name {
             Ok(state) => super::print(&serde_json::to_string_pretty(&state)?),
             Err(error) => anyhow::bail!(error),
         }
-    }
-
-    /// Prints the log.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn logs(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
-        let log = Store::open(root)?.directory(&self.name)?.join("log");
-        let mut file = std::fs::File::open(&log).context("only a detached sandbox has a log")?;
-        std::io::copy(&mut file, &mut std::io::stdout())?;
-        Ok(0)
     }
 }
 
@@ -146,6 +137,25 @@ impl Exec {
     }
 }
 
+/// Options of `start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// The sandbox
+    name: String,
+}
+
+impl Start {
+    /// Starts the command of a created sandbox.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        let store = Store::open(root)?;
+        store.directory(&self.name)?;
+        Ok(exit_code(runtime(&store)?.args(["start", &self.name]).status()?))
+    }
+}
+
 /// Options of `kill`.
 #[derive(Debug, Args)]
 pub struct Kill {
@@ -177,9 +187,17 @@ fn send(store: &Store, name: &str, signal: &str) -> Result<i32, anyhow::Error> {
 pub struct Stop {
     /// The sandbox
     name: String,
-    /// Seconds between SIGTERM and SIGKILL
-    #[arg(long, short, value_name = "SECONDS", default_value_t = 10.0)]
-    time: f64,
+    /// Time between SIGTERM and SIGKILL: a number with s, m or h
+    #[arg(long, short, alias = "time", value_name = "TIME", default_value = "10s", value_parser = grace)]
+    timeout: Duration,
+}
+
+/// A time, or none at all.
+fn grace(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") {
+        return Ok(Duration::ZERO);
+    }
+    crate::parse::duration(text)
 }
 
 impl Stop {
@@ -190,12 +208,11 @@ impl Stop {
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         store.directory(&self.name)?;
-        let time = Duration::try_from_secs_f64(self.time).context("--time")?;
         let code = send(&store, &self.name, "TERM")?;
         if code != 0 {
             return Ok(code);
         }
-        let deadline = Instant::now() + time;
+        let deadline = Instant::now() + self.timeout;
         while is_running(&store, &self.name)? {
             if Instant::now() >= deadline {
                 let _ = runtime(&store)?

@@ -2,9 +2,12 @@
 
 pub mod attest;
 pub mod bundle;
+pub mod docs;
+pub mod logs;
 pub mod manage;
 pub mod policy;
 pub mod run;
+pub mod verify;
 pub mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +31,12 @@ pub struct Cli {
 enum Command {
     /// Run a command in a new sandbox
     Run(run::Run),
+    /// Make a sandbox whose command waits for start
+    Create(run::Create),
+    /// Start the command of a created sandbox
+    Start(manage::Start),
+    /// Hold policies, and a bundle, against their pins
+    Verify(verify::Verify),
     /// Write the bundle of a sandbox, or compare it with one that is there
     Bundle(bundle::Bundle),
     /// List sandboxes
@@ -37,7 +46,7 @@ enum Command {
     /// Run another command in a sandbox
     Exec(manage::Exec),
     /// Print what a detached sandbox has written
-    Logs(manage::Name),
+    Logs(logs::Logs),
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
     /// End a sandbox: SIGTERM, and SIGKILL after a while
@@ -53,6 +62,10 @@ enum Command {
     /// Make and check the manifests of root file systems
     #[command(subcommand)]
     Attest(attest::Attest),
+    /// Print a shell's completions
+    Completions(docs::Completions),
+    /// Write the man pages
+    Man(docs::Man),
     /// Print the JSON schema of launch configurations
     Schema,
 }
@@ -84,7 +97,12 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Ps(ps) => ps.run(root),
         Command::State(name) => name.state(root),
         Command::Exec(exec) => exec.run(root),
-        Command::Logs(name) => name.logs(root),
+        Command::Logs(logs) => logs.run(root),
+        Command::Create(create) => create.run(root, quiet),
+        Command::Start(start) => start.run(root),
+        Command::Verify(verify) => verify.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Kill(kill) => kill.run(root),
         Command::Stop(stop) => stop.run(root),
         Command::Rm(rm) => rm.run(root, quiet),

@@ -3,6 +3,7 @@
 use crate::mode::Rules;
 use crate::request::{Mode, Request};
 use clap::{Args, Subcommand};
+use nucleus_policy::{Kind, builtin};
 use std::path::PathBuf;
 
 /// What is done with policies.
@@ -14,6 +15,29 @@ pub enum Policy {
     Explain(Which),
     /// Write a lock file that pins policies
     Lock(Lock),
+    /// Tell what one policy, or one lock file's policies, allow beyond another's
+    Diff(Diff),
+}
+
+/// Options of `policy diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A policy is a file, a lock file (*.lock) or the name of a built-in one. A line with + tells what NEW allows and OLD does
+not, one with - the reverse; where conditions on arguments differ so that neither is known to hold the other, both.
+
+Example:
+  nucleus policy diff --fail-if-wider policy.lock proposed.lock")]
+pub struct Diff {
+    /// The policy that is compared with
+    old: String,
+    /// The policy that is compared
+    new: String,
+    /// What kind of policy both are [default: what they look like]
+    #[arg(long, value_parser = ["seccomp", "capabilities", "landlock"])]
+    kind: Option<String>,
+    /// Exit with 1 if NEW allows anything beyond OLD
+    #[arg(long)]
+    fail_if_wider: bool,
 }
 
 /// Options of `policy show`.
@@ -40,19 +64,29 @@ pub struct Which {
     landlock_policy: Option<String>,
     /// File that names and pins the three
     #[arg(long, value_name = "FILE")]
-    policy_lock: Option<PathBuf>,
+    pub(super) policy_lock: Option<PathBuf>,
 }
 
 impl Which {
     fn load(&self) -> Result<nucleus_policy::VerifiedPolicy, anyhow::Error> {
+        self.load_pinned(None, true)
+    }
+
+    /// The same with a pin for the lock file, and perhaps without the Landlock policy.
+    pub(super) fn load_pinned(
+        &self,
+        lock_pin: Option<&str>,
+        landlock: bool,
+    ) -> Result<nucleus_policy::VerifiedPolicy, anyhow::Error> {
         let request = Request {
+            policy_lock_sha256: lock_pin.map(str::to_owned),
             seccomp_profile: self.seccomp_profile.clone(),
             caps_policy: self.caps_policy.clone(),
             landlock_policy: self.landlock_policy.clone(),
             policy_lock: self.policy_lock.clone(),
             ..Request::default()
         };
-        Ok(crate::policy::load(&request, &Rules::of(Mode::Agent), true)?)
+        Ok(crate::policy::load(&request, &Rules::of(Mode::Agent), landlock)?)
     }
 }
 
@@ -76,18 +110,39 @@ impl Policy {
             Self::Show(show) => show.run(),
             Self::Explain(which) => super::print(which.load()?.explain().to_string().trim_end()),
             Self::Lock(lock) => lock.run(),
+            Self::Diff(diff) => diff.run(),
         }
+    }
+}
+
+fn kind(word: &str) -> Kind {
+    match word {
+        "seccomp" => Kind::Seccomp,
+        "capabilities" => Kind::Capabilities,
+        _ => Kind::Landlock,
+    }
+}
+
+impl Diff {
+    fn run(&self) -> Result<i32, anyhow::Error> {
+        let of = self.kind.as_deref().map(kind);
+        let (old, new) = (
+            super::verify::named(&self.old, of)?,
+            super::verify::named(&self.new, of)?,
+        );
+        for kind in Kind::ALL {
+            let (had, has) = (old.digest(kind).is_some(), new.digest(kind).is_some());
+            anyhow::ensure!(had == has, "{kind}: only one of the two has such a policy");
+        }
+        let found = nucleus_policy::compare::compare(&old, &new);
+        super::print(found.to_string().trim_end())?;
+        Ok(i32::from(self.fail_if_wider && !found.wider.is_empty()))
     }
 }
 
 impl Show {
     fn run(&self) -> Result<i32, anyhow::Error> {
-        use nucleus_policy::{Kind, builtin};
-        let kind = match self.kind.as_str() {
-            "seccomp" => Kind::Seccomp,
-            "capabilities" => Kind::Capabilities,
-            _ => Kind::Landlock,
-        };
+        let kind = kind(&self.kind);
         let names: Vec<&str> = builtin::names(kind).collect();
         let name = self
             .name

@@ -31,6 +31,41 @@ pub struct Run {
     detach: bool,
 }
 
+/// Options of `create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The sandbox is there, with its control group, mounts and namespaces, and its command has not begun. What it prints
+goes to its log. In the strict modes take run --detach: they hold their promises against the kernel before the first
+instruction, for which somebody has to wait.
+
+Example:
+  nucleus create --name web -- ./server && nucleus start web")]
+pub struct Create {
+    #[command(flatten)]
+    source: Source,
+    /// Append events as JSON lines to this file, or descriptor number
+    #[arg(long, value_name = "FILE|FD")]
+    events: Option<String>,
+}
+
+impl Create {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub fn run(self, root: Option<PathBuf>, quiet: bool) -> Result<i32, anyhow::Error> {
+        let call = Call {
+            root,
+            events: self.events,
+            detach: true,
+            create: true,
+            quiet,
+            ..Call::default()
+        };
+        run::run(&self.source.request()?, &call)
+    }
+}
+
 /// Where a request comes from: flags and a launch configuration.
 #[derive(Debug, Args)]
 pub struct Source {
@@ -92,6 +127,7 @@ impl Run {
             report: self.report,
             detach: self.detach,
             quiet,
+            ..Call::default()
         };
         run::run(&self.source.request()?, &call)
     }
