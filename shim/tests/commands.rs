@@ -1,0 +1,239 @@
+//! The commands beside `run`: two-step starts, logs that go on, policies compared and verified, documentation.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use support::{Place, eventually};
+
+#[test]
+fn a_created_sandbox_waits_for_start() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name();
+    place
+        .nucleus(&[
+            "create",
+            "--name",
+            name,
+            "--",
+            "sh",
+            "-c",
+            "echo began; exec sleep 1000",
+        ])
+        .exits(0);
+    let status = || {
+        let ps = place.nucleus(&["ps", "--json"]);
+        let rows: serde_json::Value = serde_json::from_str(ps.exits(0)).expect("JSON");
+        assert_eq!(rows[0]["name"], name);
+        rows[0]["status"].as_str().expect("a status").to_owned()
+    };
+    assert_eq!(status(), "created");
+    assert_eq!(place.nucleus(&["logs", name]).exits(0), "");
+    place.nucleus(&["start", name]).exits(0);
+    assert_eq!(status(), "running");
+    eventually("it prints", || place.nucleus(&["logs", name]).stdout == "began\n");
+    assert_eq!(place.nucleus(&["start", name]).code, 1);
+    let begun = std::time::Instant::now();
+    place.nucleus(&["stop", "--timeout", "0", name]).exits(0);
+    assert!(begun.elapsed().as_secs() < 5);
+    eventually("it stops", || status() == "stopped");
+    place.nucleus(&["rm", name]).exits(0);
+    place
+        .nucleus(&["create", "--mode", "strict-agent", "--", "true"])
+        .fails_with(&["nucleus run --detach does"]);
+    place
+        .nucleus(&["start", "nobody"])
+        .fails_with(&["no sandbox with the name"]);
+    place
+        .nucleus(&["stop", "--timeout", "soon", "nobody"])
+        .fails_with(&["not a time"]);
+    place
+        .nucleus(&["create", "--name", name, "--", "no-such-program"])
+        .fails_with(&["no-such-program"]);
+}
+
+#[test]
+fn a_log_is_followed_to_its_end() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name();
+    let script = "echo one; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo two";
+    place
+        .nucleus(&["run", "--detach", "--name", name, "--", "sh", "-c", script])
+        .exits(0);
+    let mut follow = place
+        .command(&["logs", "--follow", name])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start");
+    let mut lines = BufReader::new(follow.stdout.take().expect("a pipe")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), "one");
+    place.nucleus(&["exec", name, "touch", "/tmp/go"]).exits(0);
+    assert_eq!(lines.next().expect("a line").expect("text"), "two");
+    assert!(lines.next().is_none(), "more than it wrote");
+    assert!(follow.wait().expect("wait").success());
+    place.nucleus(&["logs", "--follow", name]).exits(0);
+    place.nucleus(&["rm", name]).exits(0);
+}
+
+#[test]
+fn policies_are_compared() {
+    let Some(place) = Place::new() else { return };
+    let diff = |args: &[&str]| {
+        let mut all = vec!["policy", "diff"];
+        all.extend_from_slice(args);
+        place.nucleus(&all)
+    };
+    assert_eq!(diff(&["default", "default"]).exits(0).trim(), "");
+    let finished = diff(&["--fail-if-wider", "agent", "agent-network"]);
+    assert!(
+        finished.exits(1).contains("+ landlock: connect_tcp: any port"),
+        "{finished:?}"
+    );
+    diff(&["--fail-if-wider", "agent-network", "agent"]).exits(0);
+    let write = |name: &str, text: &str| {
+        fs::write(place.path(name), text).expect("write");
+        place.path(name).to_str().expect("UTF-8").to_owned()
+    };
+    let none = write("none.toml", "keep = []\n");
+    let kill = write("kill.toml", "keep = [\"CAP_KILL\"]\n");
+    let finished = diff(&["--fail-if-wider", &none, &kill]);
+    assert!(
+        finished.exits(1).contains("+ capabilities: bounding: CAP_KILL"),
+        "{finished:?}"
+    );
+    let (old, new) = (place.path("old.lock"), place.path("new.lock"));
+    let (old, new) = (old.to_str().expect("UTF-8"), new.to_str().expect("UTF-8"));
+    place
+        .nucleus(&["policy", "lock", "--caps-policy", &none, "--output", old])
+        .exits(0);
+    place
+        .nucleus(&["policy", "lock", "--caps-policy", &kill, "--output", new])
+        .exits(0);
+    assert!(diff(&["--fail-if-wider", old, new]).exits(1).contains("CAP_KILL"));
+    diff(&["--fail-if-wider", new, old]).exits(0);
+    diff(&["default", "agent"]).fails_with(&["seccomp: only one of the two"]);
+    diff(&["/nowhere", "agent"]).fails_with(&["/nowhere: No such file"]);
+    let nothing = write("nothing.toml", "what = 1\n");
+    diff(&[&nothing, "agent"]).fails_with(&["no policy of any kind"]);
+    diff(&["--kind", "seccomp", &nothing, "default"]).fails_with(&["nothing.toml"]);
+}
+
+#[test]
+fn bundles_and_policies_are_verified() {
+    let Some(place) = Place::new() else { return };
+    let text = |name: &str| place.path(name).to_str().expect("UTF-8").to_owned();
+    let (landlock, lock, bundle) = (text("landlock.toml"), text("policy.lock"), text("app"));
+    let shown = place.nucleus(&["policy", "show", "landlock", "agent"]);
+    fs::write(&landlock, shown.exits(0)).expect("write");
+    place
+        .nucleus(&[
+            "policy",
+            "lock",
+            "--landlock-policy",
+            &landlock,
+            "--output",
+            &lock,
+        ])
+        .exits(0);
+    assert_eq!(
+        place
+            .nucleus(&["verify", "--policy-lock", &lock])
+            .exits(0)
+            .lines()
+            .count(),
+        3
+    );
+    place
+        .nucleus(&[
+            "bundle",
+            "--output",
+            &bundle,
+            "--policy-lock",
+            &lock,
+            "--",
+            "true",
+        ])
+        .exits(0);
+    let verify = |more: &[&str]| {
+        let mut args = vec!["verify", "--policy-lock", &lock, "--bundle", &bundle];
+        args.extend_from_slice(more);
+        place.nucleus(&args)
+    };
+    let verified = verify(&[]);
+    let digest = verified.exits(0).lines().last().expect("a line")[..64].to_owned();
+    verify(&["--config-sha256", &digest]).exits(0);
+    let wrong = "0".repeat(64);
+    verify(&["--config-sha256", &wrong]).fails_with(&[&digest, &wrong]);
+    verify(&["--policy-lock-sha256", &wrong]).fails_with(&[&wrong]);
+    place
+        .nucleus(&["verify", "--bundle", &bundle])
+        .fails_with(&["landlock: it was made with the policy"]);
+    // Whoever edits the bundle is found out, whichever protection they take.
+    let config = place.path("app/config.json");
+    let original: serde_json::Value =
+        serde_json::from_slice(&fs::read(&config).expect("read")).expect("JSON");
+    let edits: [(&str, fn(&mut serde_json::Value)); 6] = [
+        ("capabilities: it has more", |spec| {
+            spec["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_SYS_ADMIN"]);
+        }),
+        ("seccomp", |spec| {
+            spec["linux"]["seccomp"]["defaultAction"] = "SCMP_ACT_ALLOW".into();
+        }),
+        ("seccomp", |spec| {
+            spec["linux"]["seccomp"] = serde_json::Value::Null
+        }),
+        ("noNewPrivileges", |spec| {
+            spec["process"]["noNewPrivileges"] = false.into();
+        }),
+        ("andlock", |spec| {
+            let rules = spec["annotations"]["dev.nucleus.landlock"]
+                .as_str()
+                .expect("rules");
+            let rules = rules.replace("\"/usr\"", "\"/\"");
+            spec["annotations"]["dev.nucleus.landlock"] = rules.into();
+        }),
+        ("landlock: it has no rules", |spec| {
+            let annotations = spec["annotations"].as_object_mut().expect("annotations");
+            annotations.remove("dev.nucleus.landlock");
+        }),
+    ];
+    for (word, edit) in edits {
+        let mut spec = original.clone();
+        edit(&mut spec);
+        fs::write(&config, serde_json::to_vec(&spec).expect("JSON")).expect("write");
+        verify(&[]).fails_with(&[word, "config.json"]);
+    }
+    fs::write(&config, "{}").expect("write");
+    verify(&[]).fails_with(&["config.json"]);
+}
+
+#[test]
+fn man_pages_and_completions_name_every_command() {
+    let Some(place) = Place::new() else { return };
+    let pages = place.path("man");
+    place.nucleus(&["man", pages.to_str().expect("UTF-8")]).exits(0);
+    for page in [
+        "nucleus.1",
+        "nucleus-run.1",
+        "nucleus-workspace-diff.1",
+        "nucleus-policy-diff.1",
+    ] {
+        let text = fs::read_to_string(pages.join(page)).expect(page);
+        assert!(text.starts_with(".ie"), "{page}: {}", &text[..40]);
+    }
+    let run = fs::read_to_string(pages.join("nucleus-run.1")).expect("read");
+    assert!(run.contains("workspace\\-mode"), "{run}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = place.nucleus(&["completions", shell]);
+        assert!(text.exits(0).contains("workspace"), "{shell}");
+    }
+    let script = place.path("completions");
+    fs::write(&script, place.nucleus(&["completions", "bash"]).stdout).expect("write");
+    let checked = std::process::Command::new("bash").arg("-n").arg(&script).status();
+    assert!(checked.expect("bash").success());
+    place.nucleus(&["completions", "tcsh"]).fails_with(&["tcsh"]);
+    place
+        .nucleus(&["man", "/proc/nowhere"])
+        .fails_with(&["mkdir /proc/nowhere"]);
+}
