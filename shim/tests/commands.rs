@@ -173,7 +173,8 @@ fn bundles_and_policies_are_verified() {
     let config = place.path("app/config.json");
     let original: serde_json::Value =
         serde_json::from_slice(&fs::read(&config).expect("read")).expect("JSON");
-    let edits: [(&str, fn(&mut serde_json::Value)); 6] = [
+    type Edit = fn(&mut serde_json::Value);
+    let edits: [(&str, Edit); 6] = [
         ("capabilities: it has more", |spec| {
             spec["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_SYS_ADMIN"]);
         }),
@@ -181,7 +182,7 @@ fn bundles_and_policies_are_verified() {
             spec["linux"]["seccomp"]["defaultAction"] = "SCMP_ACT_ALLOW".into();
         }),
         ("seccomp", |spec| {
-            spec["linux"]["seccomp"] = serde_json::Value::Null
+            spec["linux"]["seccomp"] = serde_json::Value::Null;
         }),
         ("noNewPrivileges", |spec| {
             spec["process"]["noNewPrivileges"] = false.into();
