@@ -35,8 +35,8 @@ and the files of the state directory one by one (spec Lifecycle).
 THE CODE.  runtime/src/create.rs (creation and its undoing), spawn.rs,
 cgroup/create.rs, cgroup/kill.rs, cgroup/record.rs (`intended`: a record that
 was written before anything was made, through which nothing is ever killed),
-container.rs (`end`, `remove`), run.rs (the foreground), footprint.rs (the
-order, as data).
+container.rs, run.rs (the foreground), lifecycle.rs (TAKE_DOWN: the order of
+taking back, as data; formal/tests/resources.rs holds it against this spec).
 ***************************************************************************)
 EXTENDS Naturals
 

@@ -1,0 +1,190 @@
+//! `nucleus_shim::mode::decide` against the step Decide of the spec Policy: every request on every kind of host, in
+//! both directions, refusals included.
+
+use nucleus_formal::graph::Graph;
+use nucleus_shim::facts::Facts;
+use nucleus_shim::mode::decide;
+use nucleus_shim::request::{Mode, Network, Request};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a decision comes to, in the spec's words.
+#[derive(Debug, PartialEq, Eq)]
+struct Decided {
+    phase: &'static str,
+    refused: BTreeSet<String>,
+    without: BTreeSet<String>,
+    warned: usize,
+}
+
+/// Every request as far as the spec tells them apart, with each way to say the same.
+fn requests() -> Vec<(Value, Request, Facts)> {
+    let mut all = Vec::new();
+    let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
+    let roots = ["none", "plain"];
+    for mode in modes {
+        for bits in 0..1 << 7 {
+            let bit = |at: u32| bits >> at & 1 == 1;
+            let [consent, host, host_consent, user, asked, cgroups, landlock] =
+                [0, 1, 2, 3, 4, 5, 6].map(bit);
+            for root in roots {
+                for limits in ["none", "other", "memory"] {
+                    let ask = json!({
+                        "mode": mode.word(), "consent": consent, "network": if host { "host" } else { "none" },
+                        "host_consent": host_consent, "rootfs": root, "user": user, "limits": limits,
+                        "asked": asked, "cgroups": cgroups, "landlock": landlock,
+                    });
+                    let plain = Request {
+                        mode: Some(mode),
+                        allow_degraded_security: consent,
+                        network: host.then_some(Network::Host),
+                        allow_host_network: host_consent,
+                        rootfs: (root == "plain").then(|| "/".into()),
+                        user: user.then_some(1000),
+                        memory: (limits == "memory").then(|| "1G".to_owned()),
+                        ..Request::default()
+                    };
+                    let facts = Facts {
+                        uid: 0,
+                        gid: 0,
+                        cgroups,
+                        landlock,
+                    };
+                    for request in spellings(plain, limits, asked) {
+                        all.push((ask.clone(), request, facts));
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The same request in other words: another limit, Landlock through a lock file, the defaults spelled out.
+fn spellings(plain: Request, limits: &str, asked: bool) -> Vec<Request> {
+    let limited: Vec<Request> = match limits {
+        "none" => vec![plain],
+        "other" => vec![
+            Request {
+                cpus: Some(1.5),
+                ..plain.clone()
+            },
+            Request {
+                pids: Some(10),
+                ..plain
+            },
+        ],
+        _ => vec![
+            plain.clone(),
+            Request {
+                pids: Some(10),
+                ..plain
+            },
+        ],
+    };
+    let mut all = Vec::new();
+    for request in limited {
+        if asked {
+            all.push(Request {
+                landlock_policy: Some("agent".to_owned()),
+                ..request.clone()
+            });
+            all.push(Request {
+                policy_lock: Some("policy.lock".into()),
+                ..request
+            });
+        } else {
+            all.push(Request {
+                network: request.network.or(Some(Network::None)),
+                ..request.clone()
+            });
+            if request.mode == Some(Mode::Agent) {
+                all.push(Request {
+                    mode: None,
+                    ..request.clone()
+                });
+            }
+            all.push(request);
+        }
+    }
+    all
+}
+
+fn by_the_code(request: &Request, facts: &Facts) -> Decided {
+    match decide(request, facts) {
+        Ok(decision) => Decided {
+            phase: "taken",
+            refused: BTreeSet::new(),
+            without: [
+                ("limits", decision.without_limits),
+                ("landlock", decision.without_landlock),
+            ]
+            .into_iter()
+            .filter(|(_, left_out)| *left_out)
+            .map(|(word, _)| word.to_owned())
+            .collect(),
+            warned: decision.warnings.len(),
+        },
+        Err(violations) => Decided {
+            phase: "refused",
+            refused: violations
+                .iter()
+                .map(|violation| violation.field.to_owned())
+                .collect(),
+            without: BTreeSet::new(),
+            warned: 0,
+        },
+    }
+}
+
+fn words(value: &Value) -> BTreeSet<String> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn by_the_spec(state: &Value) -> Decided {
+    Decided {
+        phase: if state["phase"] == "taken" {
+            "taken"
+        } else {
+            "refused"
+        },
+        refused: words(&state["refused"]),
+        without: words(&state["without"]),
+        warned: words(&state["warned"]).len(),
+    }
+}
+
+#[test]
+fn every_request_on_every_host_is_decided_as_the_spec_says() {
+    let graph = Graph::of("Policy").expect("the spec's graph");
+    let mut decided: BTreeMap<String, Decided> = BTreeMap::new();
+    for &start in &graph.initial {
+        let [step] = &graph.edges[start][..] else {
+            panic!("{} is decided once", graph.states[start]);
+        };
+        assert_eq!(step.action, "Decide");
+        let outcome = by_the_spec(&graph.states[step.target]);
+        decided.insert(graph.states[start]["ask"].to_string(), outcome);
+    }
+    // No attestation can be asked for yet: the code refuses production in any case, which is stricter.
+    let attested = |ask: &str| ask.contains("\"attested\"");
+    let mut missing: BTreeSet<&str> = decided
+        .keys()
+        .map(String::as_str)
+        .filter(|ask| !attested(ask))
+        .collect();
+    for (ask, request, facts) in requests() {
+        let key = ask.to_string();
+        let expected = decided
+            .get(&key)
+            .unwrap_or_else(|| panic!("the spec has no {key}"));
+        assert_eq!(by_the_code(&request, &facts), *expected, "{key}\n{request:?}");
+        missing.remove(key.as_str());
+    }
+    assert!(
+        missing.is_empty(),
+        "the code was not asked for {} requests of the spec",
+        missing.len()
+    );
+}
