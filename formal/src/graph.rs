@@ -33,11 +33,25 @@ impl Graph {
     /// # Errors
     /// The spec cannot be read or evaluated.
     pub fn of(name: &str) -> Result<Self> {
+        Self::with(name, &[])
+    }
+
+    /// The same with other values for some constants, each a set of strings.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn with(name: &str, constants: &[(&str, &[&str])]) -> Result<Self> {
+        let set =
+            |values: &[&str]| Value::set(values.iter().map(|value| Value::Str((*value).into())).collect());
+        let constants: Vec<_> = constants
+            .iter()
+            .map(|(name, values)| ((*name).into(), set(values)))
+            .collect();
         let model = Model::open(&specs(), name)?;
         let scratch = tempfile::tempdir()?;
         let config = scratch.path().join("graph.cfg");
         std::fs::write(&config, model.configuration(&Ask::Everything)?)?;
-        let prepared = native::prepare(&model, &config)?;
+        let prepared = native::prepare(&model, &config, &constants)?;
         let spec = &prepared.spec;
         let (mut env, defs) =
             tla_checker::checker::prepare_spec(spec, &prepared.domains, Some(&prepared.spec_path), true)
@@ -119,4 +133,9 @@ fn plain(value: &Value) -> Json {
         }
         Value::IntSet(_) => Json::Null,
     }
+}
+
+/// The text of a string.
+pub fn text(value: &Json) -> &str {
+    value.as_str().unwrap_or_default()
 }

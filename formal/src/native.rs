@@ -4,16 +4,18 @@ use crate::model::{Ask, Model};
 use crate::verdict::{Outcome, Verdict};
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::sync::Arc;
+use tla_checker::ast::Value;
 use tla_checker::checker::{CheckResult, CheckStats, check_result_to_json};
 use tla_checker::load::{Prepared, prepare_from_path};
 
-/// Reads a model with a configuration; always with true integers and without a limit of depth, because the
+/// Reads a model with a configuration, and other values for some constants; always with true integers and without a limit of depth, because the
 /// defaults (0 to 100, and 100 steps) have let false specs pass.
 ///
 /// # Errors
 /// Something that does not parse, or a name that is not there.
-pub fn prepare(model: &Model, configuration: &Path) -> Result<Prepared> {
-    let mut prepared = prepare_from_path(&model.module(), Some(configuration), &[])
+pub fn prepare(model: &Model, configuration: &Path, constants: &[(Arc<str>, Value)]) -> Result<Prepared> {
+    let mut prepared = prepare_from_path(&model.module(), Some(configuration), constants)
         .with_context(|| format!("tla-checker cannot read {}", model.name))?;
     tla_checker::eval::set_symbolic_integers(true);
     let config = &mut prepared.checker_config;
@@ -33,7 +35,7 @@ pub fn check(model: &Model, ask: &Ask) -> Result<Outcome> {
     let scratch = tempfile::tempdir().context("a directory for tla-checker")?;
     let config = scratch.path().join("asked.cfg");
     std::fs::write(&config, model.configuration(ask)?)?;
-    let mut prepared = match prepare(model, &config) {
+    let mut prepared = match prepare(model, &config, &[]) {
         Ok(prepared) => prepared,
         Err(error) => return Ok(Outcome::error(format!("{error:#}"))),
     };

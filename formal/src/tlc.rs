@@ -137,7 +137,8 @@ fn text(output: &Output) -> String {
 /// as a violation in some places.
 fn outcome(code: Option<i32>, text: &str) -> Outcome {
     let states = distinct(text);
-    let unsure = |why: &str| Outcome::error(format!("{why}, exit code {code:?}:\n{text}"));
+    let unsure =
+        |why: &str| Outcome::error(format!("{why}, exit code {code:?}:\n{}", without_coverage(text)));
     let verdict = match code {
         Some(0) if !text.contains("Model checking completed. No error has been found.") => {
             return unsure("TLC did not finish");
@@ -154,7 +155,18 @@ fn outcome(code: Option<i32>, text: &str) -> Outcome {
     Outcome {
         verdict,
         states,
-        details: text.to_owned(),
+        details: without_coverage(text),
+    }
+}
+
+/// The text for a person.
+fn without_coverage(text: &str) -> String {
+    match (
+        text.find("The coverage statistics"),
+        text.find("End of statistics."),
+    ) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &text[..from], &text[to..]),
+        _ => text.to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! An existing container, as a command finds it.
 
 use crate::host::HostFacts;
-use crate::lifecycle::{self, Operation, Refusal, Status};
+use crate::lifecycle::{self, Act, Found, Operation, Refusal, Status};
 use crate::state::{self, Directory, HookState, Loaded, Process, Record};
 use nucleus_sys::signal::pidfd_send_signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -107,7 +107,7 @@ impl Container {
     pub fn open(root: &Path, id: &str) -> Result<Self, Error> {
         let directory = Directory::open(root, id)?;
         let loaded = directory.load()?;
-        Self::look(directory, loaded)
+        Self::look(directory, loaded, false)
     }
 
     /// Finds a container and takes its lock, so that nobody else changes it.
@@ -118,12 +118,7 @@ impl Container {
         let directory = Directory::open(root, id)?;
         directory.lock()?;
         let loaded = directory.load()?;
-        let mut container = Self::look(directory, loaded)?;
-        if container.status == Status::Creating {
-            // With the lock in hand nobody is creating it: `create` was killed.
-            container.status = Status::Stopped;
-        }
-        Ok(container)
+        Self::look(directory, loaded, true)
     }
 
     /// As [`open_locked`](Self::open_locked), for `delete --force`: what is damaged counts as not there, so
@@ -138,31 +133,33 @@ impl Container {
                 directory.lock()?;
                 let mut loaded = directory.load_readable();
                 loaded.record = loaded.record.or_else(|| recover(&directory));
-                let mut container = Self::look(directory, loaded)?;
-                if container.process.is_none() {
-                    container.status = Status::Stopped;
-                }
-                Ok(container)
+                Self::look(directory, loaded, true)
             }
             result => result,
         }
     }
 
-    fn look(directory: Directory, loaded: Loaded) -> Result<Self, Error> {
+    /// Looks only for what can make a difference.
+    fn look(directory: Directory, loaded: Loaded, locked: bool) -> Result<Self, Error> {
         let Loaded { record, init } = loaded;
         let process = init.as_ref().map(|init| init.process);
-        let mut status = directory.status(process.as_ref())?;
-        if matches!(status, Status::Running | Status::Created)
-            && let Some(record) = &record
-            && record.cgroup.is_frozen()?
-        {
-            status = Status::Paused;
-        }
+        let alive = process.is_some_and(|process| process.is_alive());
+        let frozen = match &record {
+            Some(record) if alive => record.cgroup.is_frozen()?,
+            _ => false,
+        };
+        let found = Found {
+            recorded: process.is_some(),
+            alive,
+            frozen,
+            waits: alive && !frozen && directory.has("start")?,
+            locked,
+        };
         Ok(Self {
             directory,
             record,
             process,
-            status,
+            status: found.status(),
         })
     }
 
@@ -171,18 +168,19 @@ impl Container {
         self.directory.id()
     }
 
-    /// Asks the status machine.
+    /// Asks the status machine what to do.
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn allow(&self, operation: Operation) -> Result<(), Error> {
-        match lifecycle::apply(self.status, operation) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(Error::Refused {
-                id: self.id().to_owned(),
-                refusal,
-            }),
-        }
+    pub fn decide(&self, operation: Operation) -> Result<&'static [Act], Error> {
+        // Only a start is claimed, and only then a container runs that is yet to be started.
+        let claimed = self.status == Status::Running
+            && operation == Operation::Start
+            && self.directory.has("starting")?;
+        lifecycle::decide(self.status, claimed, operation).map_err(|refusal| Error::Refused {
+            id: self.id().to_owned(),
+            refusal,
+        })
     }
 
     /// Its cgroups.
@@ -257,25 +255,35 @@ impl Container {
         }
     }
 
-    /// Removes everything that was made for the container. Its processes have ended.
-    ///
-    /// The order is the reverse of creation; the state goes last, so that a command killed here can be
-    /// repeated.
+    /// Carries the acts of [`TAKE_DOWN`](lifecycle::TAKE_DOWN), or the last of them, out in their order.
     ///
     /// # Errors
-    /// The first failure.
-    pub fn remove(self) -> Result<(), Error> {
-        if let Some(record) = &self.record {
-            if !record.pid_namespace {
-                // Without a pid namespace of its own the others survive the first process.
-                record.cgroup.kill_all(libc::SIGKILL)?;
+    /// The first failure; what is left can be removed by a `delete` to come.
+    pub fn take_down(self, acts: &[Act]) -> Result<(), Error> {
+        for act in acts {
+            crate::log::act(*act);
+            match act {
+                Act::End => self.end()?,
+                Act::Free => self.free()?,
+                Act::Remove => return Ok(self.directory.remove()?),
+                _ => {}
             }
-            delete_cgroups(&record.cgroup)?;
         }
-        if let Some(directory) = self.record.as_ref().and_then(|record| record.intel_rdt.as_ref()) {
+        Ok(())
+    }
+
+    /// Removes what the kernel keeps for the container. Its first process has ended.
+    fn free(&self) -> Result<(), Error> {
+        let Some(record) = &self.record else { return Ok(()) };
+        if !record.pid_namespace {
+            // Without a pid namespace of its own the others survive the first process.
+            record.cgroup.kill_all(libc::SIGKILL)?;
+        }
+        delete_cgroups(&record.cgroup)?;
+        if let Some(directory) = &record.intel_rdt {
             let _ = crate::intel_rdt::remove(directory);
         }
-        Ok(self.directory.remove()?)
+        Ok(())
     }
 
     fn error(&self, call: &'static str, errno: Errno) -> Error {

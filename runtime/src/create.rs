@@ -8,6 +8,7 @@ use crate::hooks;
 use crate::host::{self, HostFacts};
 use crate::idmap;
 use crate::init::StartFifos;
+use crate::lifecycle::{Act, TAKE_DOWN};
 use crate::plan::{self, Plan};
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
@@ -182,8 +183,14 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
     let console = connect_console(options.console_socket.as_deref())?;
     let mask = signal::block_all();
     let directory = Directory::create(&options.root, &options.id)?;
+    if let Err(error) = directory.claim("config.json", &bytes) {
+        if !matches!(error, state::Error::Exists(_)) {
+            let _ = directory.remove();
+        }
+        return Err(error.into());
+    }
     let record = record(&plan, &spec, options, &path, &host);
-    let prepared = prepare(&directory, &record, &bytes, wait_for_start, plan.notify);
+    let prepared = prepare(&directory, &record, wait_for_start, plan.notify);
     let start = match prepared {
         Ok(start) => start,
         Err(error) => {
@@ -228,11 +235,9 @@ fn notify_directory(options: &Options) -> Result<Option<PathBuf>, Error> {
 fn prepare(
     directory: &Directory,
     record: &Record,
-    config: &[u8],
     wait_for_start: bool,
     notify: bool,
 ) -> Result<Option<StartFifos>, Error> {
-    directory.write("config.json", config)?;
     let json = serde_json::to_vec(record).map_err(|source| state::Error::Damaged {
         path: PathBuf::from("state.json"),
         source,
@@ -286,8 +291,8 @@ impl Creation<'_> {
                 undo: self.undo,
             }),
             Err(error) => {
-                undo(&mut self.undo);
-                let _ = self.directory.remove();
+                // The child has ended already.
+                take_down(&TAKE_DOWN[1..], None, &mut self.undo, self.directory);
                 Err(error)
             }
         }
@@ -415,10 +420,25 @@ pub fn leave_waiting(mut created: Created) -> Result<Created, Error> {
 
 /// Ends a container whose start failed, in reverse: process, cgroups, state.
 pub fn abandon(mut created: Created) {
-    created.spawned.kill();
-    if created.undo.armed {
-        undo(&mut created.undo);
-        let _ = created.directory.remove();
+    let acts = if created.undo.armed {
+        &TAKE_DOWN[..]
+    } else {
+        &TAKE_DOWN[..1]
+    };
+    take_down(acts, Some(&created.spawned), &mut created.undo, created.directory);
+}
+
+/// Takes a container down that never came to be; what cannot be removed is left to `delete`.
+fn take_down(acts: &[Act], spawned: Option<&Spawned>, made: &mut Undo, directory: Directory) {
+    let mut directory = Some(directory);
+    for act in acts {
+        crate::log::act(*act);
+        match (act, spawned) {
+            (Act::End, Some(spawned)) => spawned.kill(),
+            (Act::Free, _) => undo(made),
+            (Act::Remove, _) => drop(directory.take().map(Directory::remove)),
+            _ => {}
+        }
     }
 }
 

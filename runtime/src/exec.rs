@@ -96,9 +96,16 @@ pub struct Target {
 /// That it does not run.
 pub fn find(options: &Options) -> Result<Target, Error> {
     let container = Container::open(&options.root, &options.id)?;
-    container.allow(Operation::Exec)?;
-    if container.status == Status::Paused && !options.ignore_paused {
-        return Err(Error::Paused(options.id.clone()));
+    let operation = if options.ignore_paused {
+        Operation::ExecInPaused
+    } else {
+        Operation::Exec
+    };
+    if let Err(refused) = container.decide(operation) {
+        return Err(match container.status {
+            Status::Paused => Error::Paused(options.id.clone()),
+            _ => refused.into(),
+        });
     }
     let config = container.directory.read("config.json")?.unwrap_or_default();
     let (spec, _) = crate::bundle::parse(&config).map_err(Error::Config)?;

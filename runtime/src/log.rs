@@ -1,6 +1,7 @@
 //! `--log`, `--log-format`, `--log-level`: quiet by default, and one whole line of JSON an error where a
 //! client asks for it.
 
+use crate::lifecycle::Act;
 use serde::Serialize;
 use std::cell::OnceCell;
 use std::fs::File;
@@ -89,6 +90,13 @@ pub fn warning(message: &str) {
 /// Logs a step.
 pub fn debug(message: &str) {
     write(Level::Debug, message);
+}
+
+/// Logs that an act of a command begins; the trace of them is compared with `formal/specs/Lifecycle.tla`.
+pub fn act(act: Act) {
+    if debugging() {
+        debug(&format!("act: {act}"));
+    }
 }
 
 fn write(level: Level, message: &str) {

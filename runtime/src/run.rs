@@ -5,9 +5,9 @@ use crate::create::{self, Created};
 use crate::fault::{Fault, chain};
 use crate::handshake::Caller;
 use crate::hooks::{self, Hooks};
-use crate::lifecycle::Status;
+use crate::lifecycle::{Status, TAKE_DOWN};
 use crate::readiness::{Manager, Relay};
-use crate::state::{Process, Record};
+use crate::state::{self, Process, Record};
 use crate::supervise::{self, Foreground};
 use crate::sync::{FromChild, ToChild};
 use rustix::fd::{AsFd, OwnedFd};
@@ -146,6 +146,8 @@ impl Running {
             terminal,
             relay,
         } = self;
+        // Other commands may act on the container while its program runs: pause it, or delete it by force.
+        container.directory.unlock().map_err(container::Error::from)?;
         let ended = supervise::wait(Foreground {
             pidfd: pidfd.as_fd(),
             terminal,
@@ -162,7 +164,13 @@ impl Running {
         if keep {
             return Ok(code);
         }
-        container.remove()?;
+        match container.directory.lock() {
+            // Another command has removed it meanwhile.
+            Err(state::Error::Missing { .. }) => return Ok(code),
+            locked => locked.map_err(container::Error::from)?,
+        }
+        // Its first process has ended.
+        container.take_down(&TAKE_DOWN[1..])?;
         for failure in hooks::run_each(&hooks.poststop, &state) {
             crate::log::warning(&format!("poststop: {}", chain(&failure)));
         }

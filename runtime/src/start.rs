@@ -4,7 +4,7 @@ use crate::bundle;
 use crate::container::{self, Container};
 use crate::fault::{Call, ErrnoText, Fault, chain};
 use crate::hooks::{self, Hooks};
-use crate::lifecycle::{Operation, Status};
+use crate::lifecycle::{Act, Operation, Refusal, Status};
 use crate::readiness::{Manager, Relay};
 use crate::state::{self, Directory};
 use crate::sync;
@@ -53,10 +53,7 @@ pub enum Error {
 pub fn start(root: &Path, id: &str) -> Result<(), Error> {
     let container = Container::open_locked(root, id)?;
     let directory = &container.directory;
-    let interrupted = container.status == Status::Running && directory.has("starting")?;
-    if !interrupted {
-        container.allow(Operation::Start)?;
-    }
+    let acts = container.decide(Operation::Start)?;
     let hooks = recorded_hooks(directory)?;
     let failed = |fault| Error::Tell {
         id: id.to_owned(),
@@ -70,10 +67,9 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
         _ => None,
     };
     let pidfd = relay.is_some().then(|| container.pidfd()).transpose()?.flatten();
-    let answer = tell(directory, interrupted).map_err(failed)?;
-    match answer {
+    match tell(directory, acts).map_err(failed)? {
         Answer::Started => {}
-        Answer::NotWaiting => container.allow(Operation::Start)?,
+        Answer::NotWaiting => return Err(not_waiting(&container).into()),
         Answer::Failed(message) => return Err(Error::Program(message)),
     }
     let pid = container.process.map(|process| process.pid);
@@ -118,38 +114,62 @@ enum Answer {
     Failed(String),
 }
 
-fn tell(directory: &Directory, interrupted: bool) -> Result<Answer, Fault> {
-    if !interrupted {
-        rustix::fs::renameat(directory.fd(), "start", directory.fd(), "starting").call("rename start")?;
+/// The first process has become the program at an earlier `start`, or has died since the status was taken.
+fn not_waiting(container: &Container) -> container::Error {
+    let alive = container.process.is_some_and(|process| process.is_alive());
+    let status = if alive { Status::Running } else { Status::Stopped };
+    container::Error::Refused {
+        id: container.id().to_owned(),
+        refusal: Refusal {
+            operation: Operation::Start,
+            status,
+        },
     }
+}
+
+fn tell(directory: &Directory, acts: &[Act]) -> Result<Answer, Fault> {
+    let mut answer = Answer::NotWaiting;
+    for act in acts {
+        crate::log::act(*act);
+        match act {
+            Act::ClaimStart => rustix::fs::renameat(directory.fd(), "start", directory.fd(), "starting")
+                .call("rename start")?,
+            Act::Tell => answer = write_byte(directory)?,
+            Act::Forget => forget(directory)?,
+            _ => {}
+        }
+    }
+    Ok(answer)
+}
+
+fn write_byte(directory: &Directory) -> Result<Answer, Fault> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let start = match openat(directory.fd(), "starting", flags, Mode::empty()) {
         // No reader: the first process has exec'ed or died.
-        Err(Errno::NXIO) => return forget(directory, Answer::NotWaiting),
+        Err(Errno::NXIO) => return Ok(Answer::NotWaiting),
         result => result.call("open the start FIFO")?,
     };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let result = openat(directory.fd(), "result", flags, Mode::empty()).call("open the result FIFO")?;
     rustix::io::write(&start, b"0").call("write the start FIFO")?;
     drop(start);
-    let answer = match read_result(&result)? {
+    Ok(match read_result(&result)? {
         None => Answer::Started,
         Some(failure) => Answer::Failed(match failure.fault {
             Fault { call, errno: 0 } => call.into_owned(),
             Fault { call, errno } => format!("{call}: {}", ErrnoText(errno)),
         }),
-    };
-    forget(directory, answer)
+    })
 }
 
-fn forget(directory: &Directory, answer: Answer) -> Result<Answer, Fault> {
+fn forget(directory: &Directory) -> Result<(), Fault> {
     for name in ["starting", "result"] {
         match rustix::fs::unlinkat(directory.fd(), name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno).call("unlink a FIFO"),
         }
     }
-    Ok(answer)
+    Ok(())
 }
 
 /// Waits for a failure, or for the end of file that means that exec has closed the other end.

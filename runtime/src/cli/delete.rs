@@ -3,7 +3,7 @@
 use super::{Global, Outcome, Run};
 use crate::container::Container;
 use crate::fault::chain;
-use crate::lifecycle::{Operation, Status};
+use crate::lifecycle::Operation;
 use crate::{hooks, start, state};
 use clap::Args;
 
@@ -32,21 +32,18 @@ impl Run for Delete {
             Err(crate::container::Error::State(state::Error::Missing { .. })) if self.force => return Ok(0),
             result => result?,
         };
-        if container.status != Status::Stopped {
-            container.allow(if self.force {
-                Operation::ForceDelete
-            } else {
-                Operation::Delete
-            })?;
-            container.end()?;
-        }
+        let acts = container.decide(if self.force {
+            Operation::ForceDelete
+        } else {
+            Operation::Delete
+        })?;
         // A broken record must not keep a container from being removed.
         let hooks = start::recorded_hooks(&container.directory);
         let state = container
             .hook_state()
             .map(|state| state.json("stopped", None))
             .unwrap_or_default();
-        container.remove()?;
+        container.take_down(acts)?;
         match hooks {
             Ok(hooks) => {
                 for failure in hooks::run_each(&hooks.poststop, &state) {

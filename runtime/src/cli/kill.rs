@@ -2,7 +2,7 @@
 
 use super::{Global, Outcome, Run};
 use crate::container::Container;
-use crate::lifecycle::{Operation, Status};
+use crate::lifecycle::Operation;
 use anyhow::bail;
 use clap::Args;
 
@@ -39,15 +39,13 @@ Examples:
         let container = Container::open(&global.root(), &self.id)?;
         if self.all {
             // Those that outlive the first process are reached too.
-            if container.status == Status::Creating {
-                container.allow(Operation::Kill)?;
-            }
+            container.decide(Operation::KillAll)?;
             if let Some(record) = &container.record {
                 record.cgroup.kill_all(signo)?;
             }
             return Ok(0);
         }
-        container.allow(Operation::Kill)?;
+        container.decide(Operation::Kill)?;
         container.signal(signo)?;
         Ok(0)
     }

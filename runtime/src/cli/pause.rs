@@ -19,7 +19,7 @@ impl Run for Pause {
 
     fn run(self, global: &Global) -> Outcome {
         let container = Container::open_locked(&global.root(), &self.id)?;
-        container.allow(Operation::Pause)?;
+        container.decide(Operation::Pause)?;
         container.cgroups()?.freeze()?;
         Ok(0)
     }

@@ -19,7 +19,7 @@ impl Run for Resume {
 
     fn run(self, global: &Global) -> Outcome {
         let container = Container::open_locked(&global.root(), &self.id)?;
-        container.allow(Operation::Resume)?;
+        container.decide(Operation::Resume)?;
         container.cgroups()?.thaw()?;
         Ok(0)
     }

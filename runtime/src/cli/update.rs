@@ -102,7 +102,7 @@ Examples:
             );
         }
         let container = Container::open_locked(&global.root(), &self.id)?;
-        container.allow(Operation::Update)?;
+        container.decide(Operation::Update)?;
         update::update(&container, resources, &schemata)?;
         Ok(0)
     }

@@ -1,9 +1,8 @@
 //! The directory of one container: its files, which appear complete or not at all, and its lock.
 
-use super::{Error, Init, Loaded, Process, Record, check_id};
-use crate::lifecycle::Status;
+use super::{Error, Init, Loaded, Record, check_id};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, openat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags, openat};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -40,11 +39,35 @@ impl Directory {
             result => result.map_err(|errno| mkdir_error(errno, id, &path))?,
         }
         let locked = Self::open(root, id).and_then(|directory| directory.lock().map(|()| directory));
-        if locked.is_err() {
-            // Empty still; if another command has taken it up meanwhile, it stays.
+        // A directory that was removed meanwhile, or is another command's by now, is not ours to remove.
+        if !matches!(locked, Ok(_) | Err(Error::Missing { .. } | Error::Busy(_))) {
             let _ = rustix::fs::unlinkat(CWD, &path, AtFlags::REMOVEDIR);
         }
         locked
+    }
+
+    /// Writes the first file of a new container. Between `mkdir` and the lock the directory may have been removed,
+    /// and made again by another `create`, which is then the one that has it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when another one was quicker; the failed call.
+    pub fn claim(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.write_hidden(name, bytes)?;
+        let hidden = format!(".{name}");
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.fd, hidden.as_str(), &self.fd, name, flags) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => self.claimed_by_another(&hidden),
+            // A file system that cannot do that, such as some in user space.
+            Err(Errno::INVAL) if self.has(name)? => self.claimed_by_another(&hidden),
+            Err(Errno::INVAL) => self.publish(name),
+            Err(errno) => Err(file_error("rename", &self.path.join(name), errno)),
+        }
+    }
+
+    fn claimed_by_another(&self, hidden: &str) -> Result<(), Error> {
+        let _ = rustix::fs::unlinkat(&self.fd, hidden, AtFlags::empty());
+        Err(Error::Exists(self.id.clone()))
     }
 
     /// Opens the directory of an existing container, without locking it.
@@ -84,6 +107,15 @@ impl Directory {
             }
         }
         Err(Error::Busy(self.id.clone()))
+    }
+
+    /// Gives the lock back, for commands that act on a container whose program runs.
+    ///
+    /// # Errors
+    /// As `flock(2)`.
+    pub fn unlock(&self) -> Result<(), Error> {
+        rustix::fs::flock(&self.fd, FlockOperation::Unlock)
+            .map_err(|errno| file_error("flock", &self.path, errno))
     }
 
     fn check_not_deleted(&self) -> Result<(), Error> {
@@ -272,19 +304,6 @@ impl Directory {
             }
         }
         Ok(names)
-    }
-
-    /// The status, from the files and the first process.
-    ///
-    /// # Errors
-    /// The failed call.
-    pub fn status(&self, process: Option<&Process>) -> Result<Status, Error> {
-        Ok(match process {
-            None => Status::Creating,
-            Some(process) if !process.is_alive() => Status::Stopped,
-            Some(_) if self.has("start")? => Status::Created,
-            Some(_) => Status::Running,
-        })
     }
 }
 
