@@ -141,17 +141,6 @@ fn after(tamper: impl FnOnce(&Path)) -> Vec<(String, &'static str)> {
 #[test]
 fn every_kind_of_tampering_is_told() {
     type Case = (&'static str, fn(&Path), &'static [(&'static str, &'static str)]);
-    let node = |tree: &Path, kind, device| {
-        mknodat(
-            CWD,
-            tree.join("usr/node"),
-            kind,
-            Mode::from_raw_mode(0o644),
-            device,
-        )
-        .expect("mknod");
-    };
-    let _ = node;
     let table: [Case; 17] = [
         (
             "a byte",

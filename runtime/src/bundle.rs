@@ -4,7 +4,10 @@ use oci_spec::runtime::Spec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,16 @@ pub enum Error {
     /// No `config.json`.
     #[error("{} does not exist: a bundle is a directory with a config.json (`nucleus-runtime spec` writes one)", .0.display())]
     NoConfig(PathBuf),
+    /// Not the reviewed configuration. It was not parsed.
+    #[error("{}: its SHA-256 is {actual}, not the pinned {expected} (--config-sha256)", .path.display())]
+    Pin {
+        /// The file.
+        path: PathBuf,
+        /// The pin.
+        expected: Pin,
+        /// What the bytes have.
+        actual: Pin,
+    },
     /// Not JSON, or a value of the wrong type.
     #[error("{}", .path.display())]
     Json {
@@ -42,6 +55,45 @@ pub enum Error {
     },
 }
 
+/// The SHA-256 that a configuration must have, as 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin(String);
+
+impl Pin {
+    fn of(bytes: &[u8]) -> Self {
+        use std::fmt::Write;
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(bytes) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Self(hex)
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no SHA-256 digest.
+#[derive(Debug, thiserror::Error)]
+#[error("not a SHA-256 digest (64 hexadecimal digits)")]
+pub struct NotADigest;
+
+impl FromStr for Pin {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(Self(hex.to_ascii_lowercase()))
+        } else {
+            Err(NotADigest)
+        }
+    }
+}
+
 /// A bundle whose configuration has been parsed.
 #[derive(Debug)]
 pub struct Bundle {
@@ -56,11 +108,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens a bundle and parses its configuration.
+    /// Opens a bundle, compares its configuration with a pin, and parses the very bytes that were compared.
     ///
     /// # Errors
-    /// The path that cannot be read, or where the JSON is wrong.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// The path that cannot be read, another digest than the pin, or where the JSON is wrong.
+    pub fn open(path: &Path, pin: Option<&Pin>) -> Result<Self, Error> {
         let path = std::path::absolute(path).map_err(|source| Error::File {
             call: "getcwd for",
             path: path.to_owned(),
@@ -78,6 +130,17 @@ impl Bundle {
             other => other.map_err(|errno| file_error("open", &config, errno))?,
         };
         let bytes = read_all(file.as_fd()).map_err(|errno| file_error("read", &config, errno))?;
+        if let Some(expected) = pin {
+            let actual = Pin::of(&bytes);
+            if actual != *expected {
+                let (path, expected) = (config, expected.clone());
+                return Err(Error::Pin {
+                    path,
+                    expected,
+                    actual,
+                });
+            }
+        }
         let (spec, notes) = parse(&bytes).map_err(|source| Error::Json {
             path: config.clone(),
             source,

@@ -1,7 +1,7 @@
 //! The parent's side of `create` and `run`: everything up to status `created`.
 
 use crate::attend::connect_console;
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, Pin};
 use crate::cgroup;
 use crate::fault::{Call, Fault};
 use crate::hooks;
@@ -9,6 +9,7 @@ use crate::host::{self, HostFacts};
 use crate::idmap;
 use crate::init::StartFifos;
 use crate::lifecycle::{Act, TAKE_DOWN};
+use crate::plan::step::Inode;
 use crate::plan::{self, Plan};
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
@@ -20,7 +21,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What the command line asks for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// The container's id.
     pub id: String,
@@ -52,6 +53,11 @@ pub struct Options {
     pub detached: bool,
     /// `--block-fd` is given.
     pub traced: bool,
+    /// `--config-sha256`.
+    pub config_pin: Option<Pin>,
+    /// `--rootfs-fd`: the directory that the root file system must be. While it is open, no other one can get its
+    /// inode number.
+    pub rootfs: Option<OwnedFd>,
 }
 
 /// Why a container could not be created.
@@ -161,7 +167,12 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         bytes,
         spec,
         notes,
-    } = Bundle::open(&options.bundle)?;
+    } = Bundle::open(&options.bundle, options.config_pin.as_ref())?;
+    let rootfs = options.rootfs.as_ref().map(Inode::of).transpose();
+    let rootfs = rootfs.map_err(|fault| Error::Parent {
+        step: "look at the directory of --rootfs-fd",
+        fault,
+    })?;
     let host = HostFacts::probe(options.rootless)?.for_spec(&spec);
     let notify = notify_directory(options)?;
     let request = plan::Request {
@@ -175,6 +186,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         notify: notify.as_deref(),
         cgroups: options.cgroups,
         traced: options.traced,
+        rootfs,
     };
     let mut plan = plan::plan(&request, &host)?;
     plan.notes.splice(0..0, notes);

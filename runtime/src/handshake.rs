@@ -133,7 +133,11 @@ fn read_byte(block: &OwnedFd) -> Result<(), Fault> {
     }
 }
 
-fn take(fd: RawFd, option: &'static str, preserved: Preserved) -> Result<OwnedFd, Error> {
+/// Takes over a descriptor of the caller's; it is close-on-exec from now on.
+///
+/// # Errors
+/// That it is not open, is a standard stream, or is to be the program's as well.
+pub fn take(fd: RawFd, option: &'static str, preserved: Preserved) -> Result<OwnedFd, Error> {
     let last = 2 + u64::from(preserved.plain) + u64::from(preserved.listen);
     let refused = |reason| Error::Descriptor { option, fd, reason };
     if fd <= 2 {

@@ -69,6 +69,7 @@ fn check(
             launch,
             policy,
             program,
+            ..
         } = decided;
         let text = document::render(launch, policy, program, &bundle.config, &findings);
         event["report-sha256"] = json!(nucleus_policy::Digest::of(text.as_bytes()).to_string());

@@ -1,5 +1,7 @@
 //! What the host and the runtime can do, as far as a decision depends on it.
 
+use crate::request::Request;
+use nucleus_policy::KernelVersion;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,19 +26,60 @@ pub struct Facts {
     pub cgroups: bool,
     /// Whether the runtime enforces the Landlock annotation.
     pub landlock: bool,
+    /// Whether the runtime can be held to a directory that is open: `--rootfs-fd`.
+    pub holds_rootfs: bool,
+    /// Whether the root file system is a store path that nobody can write.
+    pub rootfs_fixed: bool,
+    /// The kernel's version.
+    pub kernel: Option<KernelVersion>,
 }
 
 impl Facts {
-    /// Looks at this process and at the runtime.
-    pub fn of(program: &Program) -> Self {
+    /// Looks at this process, the runtime and the root file system.
+    pub fn of(program: &Program, request: &Request) -> Self {
         let uid = rustix::process::geteuid();
         Self {
             uid: uid.as_raw(),
             gid: rustix::process::getegid().as_raw(),
             cgroups: uid.is_root(),
             landlock: program.kind == Runtime::Native || program.enforces(crate::LANDLOCK),
+            holds_rootfs: program.kind == Runtime::Native,
+            rootfs_fixed: request.root_directory().is_some_and(is_fixed),
+            kernel: Self::kernel(),
         }
     }
+
+    /// This kernel's version.
+    pub fn kernel() -> Option<KernelVersion> {
+        rustix::system::uname().release().to_string_lossy().parse().ok()
+    }
+
+    /// What root on any host has that this project supports, with `nucleus-runtime`: nothing of this host.
+    pub fn declared(request: &Request) -> Self {
+        Self {
+            uid: 0,
+            gid: 0,
+            cgroups: true,
+            landlock: true,
+            holds_rootfs: true,
+            rootfs_fixed: request
+                .root_directory()
+                .is_some_and(|path| path.starts_with(STORE)),
+            kernel: "6.1".parse().ok(),
+        }
+    }
+}
+
+const STORE: &str = "/nix/store";
+
+/// Whether a directory lies in the store, and its mount is read-only.
+fn is_fixed(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    let mount = rustix::fs::statvfs(&path);
+    path.starts_with(STORE)
+        && mount.is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 /// The program that runs bundles.

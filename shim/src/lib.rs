@@ -4,6 +4,7 @@
 //! it refuses) → [`policy`] (loaded and checked against their pins) → [`launch`] (every word parsed, every path
 //! looked up) → [`bundle`] (pure: `config.json`) → [`run`] (the runtime, supervised, and the way back).
 
+pub mod attested;
 pub mod begin;
 pub mod bundle;
 pub mod cli;

@@ -153,7 +153,7 @@ pub fn decide(request: &Request, facts: &Facts) -> Result<Decision, Vec<Violatio
         warnings: Vec::new(),
     };
     judge.network(request);
-    judge.rootfs(request);
+    judge.rootfs(request, facts);
     judge.user(request);
     let without_limits = judge.limits(request, facts);
     let without_landlock = judge.landlock(request, facts);
@@ -211,17 +211,37 @@ impl Judge {
         }
     }
 
-    fn rootfs(&mut self, request: &Request) {
-        if !self.rules.attested_rootfs {
+    fn rootfs(&mut self, request: &Request, facts: &Facts) {
+        let pinned = request.rootfs_manifest_sha256.is_some();
+        let attested = pinned || self.rules.attested_rootfs;
+        if request.root_directory().is_none() {
+            if self.rules.attested_rootfs {
+                self.refuse(
+                    "rootfs",
+                    format!("{} mode needs --rootfs or --toolchain-rootfs", self.mode.word()),
+                );
+            } else if pinned {
+                self.refuse("rootfs-manifest-sha256", "there is no --rootfs for it");
+            }
             return;
         }
-        if request.rootfs.is_none() {
-            self.refuse("rootfs", "production mode needs --rootfs");
+        if attested && !pinned && !facts.rootfs_fixed {
+            self.refuse(
+                "rootfs-manifest-sha256",
+                format!(
+                    "{} mode needs the pin (nucleus attest create prints it), or a root file system in /nix/store on \
+                     a read-only mount",
+                    self.mode.word()
+                ),
+            );
         }
-        self.refuse(
-            "rootfs",
-            "the attestation of root file systems is not there yet, and production mode does not start without it",
-        );
+        if attested && !facts.holds_rootfs && !facts.rootfs_fixed {
+            self.refuse(
+                "rootfs",
+                "this runtime cannot be held to the directory that was verified: it must be in /nix/store on a \
+                 read-only mount",
+            );
+        }
     }
 
     fn user(&mut self, request: &Request) {
@@ -273,6 +293,9 @@ mod tests {
             gid: 0,
             cgroups: true,
             landlock: true,
+            holds_rootfs: true,
+            rootfs_fixed: false,
+            kernel: None,
         }
     }
 
@@ -311,8 +334,48 @@ mod tests {
         };
         assert_eq!(
             fields(&request, &facts),
-            ["network", "rootfs", "rootfs", "user", "memory", "landlock-policy"]
+            ["network", "rootfs", "user", "memory", "landlock-policy"]
         );
+    }
+
+    #[test]
+    fn production_needs_a_pin_or_a_root_that_nobody_can_write() {
+        let mut request = Request {
+            mode: Some(Mode::Production),
+            rootfs: Some("/srv/rootfs".into()),
+            user: Some(1000),
+            memory: Some("1G".into()),
+            ..Request::default()
+        };
+        let fixed = Facts {
+            rootfs_fixed: true,
+            ..facts()
+        };
+        let other = Facts {
+            holds_rootfs: false,
+            ..facts()
+        };
+        assert_eq!(fields(&request, &facts()), ["rootfs-manifest-sha256"]);
+        assert!(decide(&request, &fixed).is_ok());
+        request.rootfs_manifest_sha256 = Some("0".repeat(64));
+        assert!(decide(&request, &facts()).is_ok());
+        assert_eq!(fields(&request, &other), ["rootfs"]);
+        let other_but_fixed = Facts {
+            rootfs_fixed: true,
+            ..other
+        };
+        assert!(decide(&request, &other_but_fixed).is_ok());
+    }
+
+    #[test]
+    fn a_pin_is_for_a_root_in_every_mode() {
+        let mut request = Request {
+            rootfs_manifest_sha256: Some("0".repeat(64)),
+            ..Request::default()
+        };
+        assert_eq!(fields(&request, &facts()), ["rootfs-manifest-sha256"]);
+        request.toolchain_rootfs = Some("/srv/rootfs".into());
+        assert!(decide(&request, &facts()).is_ok());
     }
 
     #[test]

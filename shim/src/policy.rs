@@ -3,7 +3,7 @@
 use crate::mode::{Landlock, Rules};
 use crate::request::Request;
 use nucleus_policy::lock::Lock;
-use nucleus_policy::{Choice, Digest, Errors, Kind, NotADigest, VerifiedPolicy};
+use nucleus_policy::{Choice, Digest, Errors, KernelVersion, Kind, NotADigest, VerifiedPolicy};
 
 /// Why there are no policies.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +17,16 @@ pub enum Error {
 }
 
 /// Loads the policies: of the lock file, then of the flags, then the built-in ones. `landlock` tells whether the
-/// runtime enforces such a policy.
+/// runtime enforces such a policy, `kernel` for which version conditions are decided.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn load(request: &Request, rules: &Rules, landlock: bool) -> Result<VerifiedPolicy, Error> {
+pub fn load(
+    request: &Request,
+    rules: &Rules,
+    landlock: bool,
+    kernel: Option<KernelVersion>,
+) -> Result<VerifiedPolicy, Error> {
     let pin = |field, text: &Option<String>| {
         text.as_deref()
             .map(|text| text.parse::<Digest>().map_err(|error| Error::Pin(field, error)))
@@ -63,7 +68,7 @@ pub fn load(request: &Request, rules: &Rules, landlock: bool) -> Result<Verified
         .filter(|_| landlock),
         pins_required: rules.pins_required,
         landlock_strict: rules.landlock != Landlock::BestEffort,
-        kernel: rustix::system::uname().release().to_string_lossy().parse().ok(),
+        kernel,
     };
     Ok(nucleus_policy::load(&asked)?)
 }

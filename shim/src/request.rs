@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How strictly a request is held to what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, JsonSchema)]
@@ -87,6 +87,11 @@ pub struct Request {
     #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toolchain_rootfs: Option<PathBuf>,
+    /// SHA-256 that the root file system's manifest must have: the root file system is compared with it before the
+    /// start (nucleus attest create writes it)
+    #[arg(long, value_name = "DIGEST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs_manifest_sha256: Option<String>,
     /// Directory that the workload gets at /context
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,6 +264,11 @@ impl Request {
         } else {
             toml::from_str(text).map_err(|error| syntax(error.into()))
         }
+    }
+
+    /// The directory that becomes the root, if one is named.
+    pub fn root_directory(&self) -> Option<&Path> {
+        self.rootfs.as_deref().or(self.toolchain_rootfs.as_deref())
     }
 
     /// Whether it asks for a control group's limits.

@@ -1,5 +1,6 @@
 //! The road of `run`: request, mode, policies, bundle, runtime, supervision, and the way back.
 
+use crate::attested::Attested;
 use crate::begin::begin;
 use crate::bundle;
 use crate::ending::{Ending, Status};
@@ -20,6 +21,7 @@ use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -65,19 +67,37 @@ pub struct Decided {
     pub launch: Launch,
     /// What it is held to.
     pub policy: VerifiedPolicy,
+    /// The root file system that was compared with its manifest.
+    pub rootfs: Option<Attested>,
 }
 
 /// Decides a request. Nothing is made; all that is wrong with the request is told at once.
 ///
 /// # Errors
 /// What is wrong.
-pub fn decide(request: &Request, terminal: bool) -> Result<Decided, anyhow::Error> {
+pub fn decide(request: &Request, terminal: bool, quiet: bool) -> Result<Decided, anyhow::Error> {
     let program = Program::find(request.runtime.as_deref().unwrap_or("native"))?;
-    let facts = Facts::of(&program);
-    let decision = mode::decide(request, &facts).map_err(Refused)?;
-    let policy = policy::load(request, &decision.rules, !decision.without_landlock)?;
-    let launch = launch::resolve(request, &facts, decision, terminal).map_err(Refused)?;
+    let facts = Facts::of(&program, request);
+    decide_by(request, program, &facts, terminal, quiet)
+}
+
+/// The same for a host with these facts.
+///
+/// # Errors
+/// What is wrong.
+pub fn decide_by(
+    request: &Request,
+    program: Program,
+    facts: &Facts,
+    terminal: bool,
+    quiet: bool,
+) -> Result<Decided, anyhow::Error> {
+    let decision = mode::decide(request, facts).map_err(Refused)?;
+    let policy = policy::load(request, &decision.rules, !decision.without_landlock, facts.kernel)?;
+    let launch = launch::resolve(request, facts, decision, terminal).map_err(Refused)?;
+    let rootfs = Attested::of(request, &launch, quiet)?;
     Ok(Decided {
+        rootfs,
         program,
         launch,
         policy,
@@ -90,7 +110,7 @@ pub fn decide(request: &Request, terminal: bool) -> Result<Decided, anyhow::Erro
 /// What kept it from starting, or from being cleaned up.
 pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let terminal = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let mut decided = decide(request, terminal)?;
+    let mut decided = decide(request, terminal, call.quiet)?;
     // Nobody would be there to hold the workload to it.
     let supervised = !call.detach && decided.program.kind == Runtime::Native;
     anyhow::ensure!(
@@ -225,6 +245,15 @@ fn in_sandbox(
         .arg(store.runtime_root())
         .args([if call.create { "create" } else { "run" }, "--bundle"])
         .arg(sandbox.directory());
+    // Open until the container is created.
+    let verified = match &decided.rootfs {
+        Some(rootfs) if decided.program.kind == Runtime::Native => Some(rootfs.inherited()?),
+        _ => None,
+    };
+    if let Some(verified) = &verified {
+        let number = verified.as_raw_fd().to_string();
+        runtime.command.args(["--rootfs-fd", &number]);
+    }
     if call.detach {
         return detached(runtime, decided, &bundle, sandbox, call, events);
     }

@@ -1,10 +1,11 @@
 //! `create`.
 
 use super::{Global, Outcome, Run};
+use crate::bundle::Pin;
 use crate::create::Options;
 use crate::plan::Preserved;
 use crate::readiness::Manager;
-use crate::{create, log};
+use crate::{create, handshake, log};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,6 +33,12 @@ pub struct Common {
     /// Let the program inherit N descriptors after the standard streams
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Refuse a config.json that does not have this SHA-256
+    #[arg(long, value_name = "DIGEST")]
+    config_sha256: Option<Pin>,
+    /// Refuse a root file system that is not the directory open at descriptor FD
+    #[arg(long, value_name = "FD")]
+    rootfs_fd: Option<i32>,
     /// Accepted for compatibility: this runtime is never a subreaper
     #[arg(long, hide = true)]
     no_subreaper: bool,
@@ -42,8 +49,15 @@ pub struct Common {
 
 impl Common {
     /// The options in the form of the library.
-    pub fn options(self, global: &Global, detached: bool) -> Options {
-        Options {
+    ///
+    /// # Errors
+    /// A descriptor that is none.
+    pub fn options(self, global: &Global, detached: bool) -> Result<Options, create::Error> {
+        let preserved = preserved(self.preserve_fds);
+        let rootfs = self
+            .rootfs_fd
+            .map(|fd| handshake::take(fd, "--rootfs-fd", preserved));
+        Ok(Options {
             id: self.id,
             root: global.root(),
             bundle: self.bundle,
@@ -52,14 +66,16 @@ impl Common {
             pidfd_socket: self.pidfd_socket,
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
-            preserved: preserved(self.preserve_fds),
+            preserved,
             environment: environment(),
             notify: Manager::from_environment().is_some(),
             cgroups: global.cgroups(),
             rootless: global.rootless(),
             detached,
             traced: false,
-        }
+            config_pin: self.config_sha256,
+            rootfs: rootfs.transpose()?,
+        })
     }
 }
 
@@ -101,7 +117,7 @@ Example:
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
-        let created = create::leave_waiting(create::create(&self.common.options(global, true), true)?)?;
+        let created = create::leave_waiting(create::create(&self.common.options(global, true)?, true)?)?;
         for note in &created.notes {
             log::warning(note);
         }

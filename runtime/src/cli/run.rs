@@ -49,7 +49,7 @@ instruction; process N is not yet the program, and becomes it after the byte:
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
-        let mut options = self.common.options(global, self.detach);
+        let mut options = self.common.options(global, self.detach)?;
         options.traced = self.block_fd.is_some();
         // Before the container is made: the numbers are the caller's, and must not become ours.
         let handshake = Handshake::take(self.info_fd, self.block_fd, self.alive_fd, options.preserved)?;

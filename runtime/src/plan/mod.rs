@@ -119,6 +119,8 @@ pub struct Request<'a> {
     pub cgroups: Option<cgroup::Driver>,
     /// The caller looks at the first process before it starts the program (`--block-fd`).
     pub traced: bool,
+    /// Which directory the root file system must be (`--rootfs-fd`).
+    pub rootfs: Option<step::Inode>,
 }
 
 /// Descriptors that the program inherits beside the standard streams.

@@ -41,7 +41,12 @@ pub(super) fn root_and_mounts(
     } else {
         Place::Path
     };
-    builder.steps.push(Step::Root(Root { path, source, place }));
+    builder.steps.push(Step::Root(Root {
+        path,
+        source,
+        place,
+        inode: builder.request.rootfs,
+    }));
     mounts::add(builder)?;
     if let Some(directory) = notify {
         mounts::notify(builder, directory)?;

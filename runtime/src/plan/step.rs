@@ -1,12 +1,14 @@
 //! The child's work as data: what `init` executes, in order, without deciding again.
 
 use crate::credentials::{Capabilities, Identity, Limit};
+use crate::fault::{Call, Fault};
 use crate::landlock::Landlock;
 use crate::rootfs::cgroupfs::CgroupMount;
 use crate::rootfs::device::Device;
 use crate::rootfs::mount::{Mount, Propagation};
 use crate::seccomp::Filter;
 use nucleus_sys::process::SchedAttr;
+use rustix::fd::AsFd;
 use std::ffi::CString;
 use std::fmt;
 use std::path::PathBuf;
@@ -200,6 +202,29 @@ pub struct Root {
     pub source: Option<FdSlot>,
     /// Where it is attached.
     pub place: Place,
+    /// Which directory it must be.
+    pub inode: Option<Inode>,
+}
+
+/// A directory, whatever its path: another one has the same numbers only when this one is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inode {
+    device: u64,
+    inode: u64,
+}
+
+impl Inode {
+    /// That of an open directory.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub fn of(fd: &impl AsFd) -> Result<Self, Fault> {
+        let stat = rustix::fs::fstat(fd).call("fstat")?;
+        Ok(Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
 }
 
 /// Where the root file system is attached until it becomes the root directory.

@@ -11,7 +11,7 @@ pub mod resolve;
 pub mod setup_fd;
 
 use crate::fault::{Call, Fault};
-use crate::plan::step::{Place, Root};
+use crate::plan::step::{Inode, Place, Root};
 use mount::Propagation;
 use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,6 +51,13 @@ impl Rootfs {
             )
             .call("open_tree")?,
         };
+        if let Some(inode) = root.inode
+            && Inode::of(&tree)? != inode
+        {
+            return Err(Fault::finding(
+                "it is not the directory that the caller opened (--rootfs-fd): it was replaced meanwhile",
+            ));
+        }
         if source.is_some() {
             set_propagation(tree.as_fd(), Propagation::RECURSIVE_SLAVE).call("mount_setattr")?;
         }

@@ -1,6 +1,7 @@
 //! `nucleus bundle`.
 
 use super::run::Source;
+use crate::facts::{Facts, Program};
 use crate::run;
 use anyhow::Context;
 use clap::Args;
@@ -21,6 +22,9 @@ pub struct Bundle {
     /// Write nothing: print how the bundle that is there differs, and exit with 1 if it does
     #[arg(long)]
     check: bool,
+    /// Decide as root on any supported host would, whatever this one is and may: for bundles that are built elsewhere
+    #[arg(long)]
+    for_root: bool,
     #[command(flatten)]
     source: Source,
 }
@@ -30,10 +34,11 @@ impl Bundle {
     ///
     /// # Errors
     /// What is wrong with the request, or cannot be written.
-    pub fn run(self) -> Result<i32, anyhow::Error> {
+    pub fn run(self, quiet: bool) -> Result<i32, anyhow::Error> {
         let Self {
             output,
             check,
+            for_root,
             source,
         } = self;
         let mut request = source.request()?;
@@ -48,7 +53,12 @@ impl Bundle {
         // The same request gives the same bundle.
         let file_name = || output.file_name().map(|name| name.to_string_lossy().into_owned());
         request.name = request.name.or_else(file_name);
-        let decided = run::decide(&request, false)?;
+        let decided = if for_root {
+            let program = Program::find(request.runtime.as_deref().unwrap_or("native"))?;
+            run::decide_by(&request, program, &Facts::declared(&request), false, quiet)?
+        } else {
+            run::decide(&request, false, quiet)?
+        };
         if check {
             return compare(&output, &decided);
         }

@@ -93,7 +93,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
     let Cli { root, quiet, command } = cli;
     match command {
         Command::Run(run) => run.run(root, quiet),
-        Command::Bundle(bundle) => bundle.run(),
+        Command::Bundle(bundle) => bundle.run(quiet),
         Command::Ps(ps) => ps.run(root),
         Command::State(name) => name.state(root),
         Command::Exec(exec) => exec.run(root),

@@ -1,5 +1,6 @@
 //! `nucleus policy`.
 
+use crate::facts::Facts;
 use crate::mode::Rules;
 use crate::request::{Mode, Request};
 use clap::{Args, Subcommand};
@@ -86,7 +87,12 @@ impl Which {
             policy_lock: self.policy_lock.clone(),
             ..Request::default()
         };
-        Ok(crate::policy::load(&request, &Rules::of(Mode::Agent), landlock)?)
+        Ok(crate::policy::load(
+            &request,
+            &Rules::of(Mode::Agent),
+            landlock,
+            Facts::kernel(),
+        )?)
     }
 }
 

@@ -1,0 +1,234 @@
+//! Root file systems that are compared with their manifest: production mode, tampering, and a directory that is
+//! swapped between the comparison and the mount.
+
+mod support;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::{Finished, NUCLEUS, Place};
+
+/// A root file system of busybox, with a file that tells it from others.
+fn rootfs(at: &Path, word: &str) {
+    for directory in [
+        "bin",
+        "etc",
+        "proc",
+        "dev",
+        "sys",
+        "tmp",
+        "run",
+        "home/agent",
+        "home/user",
+    ] {
+        fs::create_dir_all(at.join(directory)).expect("mkdir");
+    }
+    fs::copy("/bin/busybox", at.join("bin/busybox")).expect("busybox (apt-get install busybox-static)");
+    for applet in ["sh", "cat", "sleep"] {
+        symlink("busybox", at.join("bin").join(applet)).expect("symlink");
+    }
+    fs::write(at.join("etc/word"), format!("{word}\n")).expect("write");
+    fs::set_permissions(at, Permissions::from_mode(0o755)).expect("chmod");
+}
+
+fn pin(place: &Place, at: &Path) -> String {
+    let created = place.nucleus(&["attest", "create", at.to_str().expect("UTF-8")]);
+    created.exits(0).trim().to_owned()
+}
+
+/// A run in production mode that prints the word.
+fn production(place: &Place, at: &Path, pin: Option<&str>) -> Finished {
+    let at = at.to_str().expect("UTF-8");
+    let mut args = vec!["run", "--mode", "production", "--rootfs", at];
+    args.extend(pin.into_iter().flat_map(|pin| ["--rootfs-manifest-sha256", pin]));
+    args.extend(["--user", "1000", "--memory", "64M", "--", "/bin/cat", "/etc/word"]);
+    place.nucleus(&args)
+}
+
+#[test]
+fn production_mode_starts_what_was_attested() {
+    let Some(place) = Place::new() else { return };
+    let at = place.path("rootfs");
+    rootfs(&at, "right");
+    let pin = pin(&place, &at);
+    assert_eq!(production(&place, &at, Some(&pin)).exits(0), "right\n");
+    // And has left it as it was.
+    assert_eq!(production(&place, &at, Some(&pin)).exits(0), "right\n");
+    production(&place, &at, None).fails_with(&["rootfs-manifest-sha256", "/nix/store"]);
+    let wrong = "0".repeat(64);
+    production(&place, &at, Some(&wrong)).fails_with(&["its SHA-256 is", &pin, &wrong]);
+    production(&place, &at, Some("x")).fails_with(&["rootfs-manifest-sha256", "not a SHA-256 digest"]);
+}
+
+#[test]
+fn a_root_that_was_tampered_with_starts_in_no_mode_under_a_pin() {
+    let Some(place) = Place::new() else { return };
+    let at = place.path("rootfs");
+    rootfs(&at, "right");
+    let pin = pin(&place, &at);
+    fs::write(at.join("etc/word"), "wrong\n").expect("write");
+    fs::write(at.join("bin/added"), "").expect("write");
+    fs::remove_dir(at.join("home/user")).expect("rmdir");
+    fs::set_permissions(at.join("bin/busybox"), Permissions::from_mode(0o4755)).expect("chmod");
+    fs::remove_file(at.join("bin/sh")).expect("rm");
+    symlink("added", at.join("bin/sh")).expect("symlink");
+    let all = [
+        "etc/word: changed",
+        "bin/added: extra file",
+        "home/user: missing",
+        "bin/busybox: wrong mode: 4755, not 0755",
+        "bin/sh: wrong target: added, not busybox",
+    ];
+    production(&place, &at, Some(&pin)).fails_with(&all);
+    let at = at.to_str().expect("UTF-8");
+    for mode in ["agent", "strict-agent"] {
+        let options = [
+            "--mode",
+            mode,
+            "--toolchain-rootfs",
+            at,
+            "--rootfs-manifest-sha256",
+            &pin,
+        ];
+        let mut args = vec!["run"];
+        args.extend(options);
+        args.extend(["--", "/bin/cat", "/etc/word"]);
+        place.nucleus(&args).fails_with(&all);
+    }
+    let verified = place.nucleus(&["attest", "verify", at]);
+    assert_eq!(
+        (verified.code, verified.stdout.lines().count()),
+        (1, 5),
+        "{verified:?}"
+    );
+    let verified = place.nucleus(&["attest", "verify", "--json", at]);
+    let found: serde_json::Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    assert_eq!((verified.code, verified.stderr.as_str()), (1, ""));
+    assert_eq!(found["mismatches"].as_array().expect("a list").len(), 5);
+    assert_eq!(found["summary"]["manifest-sha256"], pin.as_str());
+}
+
+/// Calls `check` while `one` and `other` are exchanged over and over.
+fn while_swapped(one: &Path, other: &Path, rounds: u32, mut check: impl FnMut()) {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).expect("swap");
+                std::thread::sleep(std::time::Duration::from_micros(1500));
+            }
+        });
+        (0..rounds).for_each(|_| check());
+    });
+}
+
+fn swap(place: &Place, runner: impl Fn(&Path, &str) -> Finished) {
+    let (one, other) = (place.path("rootfs"), place.path("other"));
+    rootfs(&one, "right");
+    let pin = pin(place, &one);
+    rootfs(&other, "wrong");
+    fs::copy(
+        one.join(".nucleus-rootfs-sha256"),
+        other.join(".nucleus-rootfs-sha256"),
+    )
+    .expect("copy");
+    let (mut right, mut replaced) = (0, 0);
+    while_swapped(&one, &other, 120, || {
+        let finished = runner(&one, &pin);
+        assert_ne!(finished.stdout, "wrong\n", "{finished:?}");
+        right += u32::from(finished.code == 0 && finished.stdout == "right\n");
+        replaced += u32::from(finished.stderr.contains("it was replaced meanwhile"));
+    });
+    // Both sides of the race were seen.
+    assert!(right > 0 && replaced > 0, "right {right}, replaced {replaced}");
+}
+
+#[test]
+fn a_directory_swapped_after_its_verification_is_never_mounted() {
+    let Some(place) = Place::new() else { return };
+    swap(&place, |at, pin| production(&place, at, Some(pin)));
+}
+
+#[test]
+fn nor_is_it_without_root() {
+    let Some(place) = Place::new() else { return };
+    // Where another user reaches it.
+    fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).expect("chmod");
+    let programs = Path::new(NUCLEUS).parent().expect("a directory");
+    for name in ["nucleus", "nucleus-runtime"] {
+        fs::copy(programs.join(name), place.path(name)).expect("copy");
+    }
+    let root = place.path("theirs");
+    fs::create_dir(&root).expect("mkdir");
+    std::os::unix::fs::chown(&root, Some(12_345), Some(12_345)).expect("chown");
+    swap(&place, |at, pin| {
+        std::process::Command::new("setpriv")
+            .args(["--reuid=12345", "--regid=12345", "--clear-groups"])
+            .arg(place.path("nucleus"))
+            .arg("--root")
+            .arg(root.join("nucleus"))
+            .args(["run", "--rootfs-manifest-sha256", pin, "--rootfs"])
+            .arg(at)
+            .args(["--", "/bin/cat", "/etc/word"])
+            .output()
+            .expect("setpriv")
+            .into()
+    });
+}
+
+#[test]
+fn a_bundle_for_root_has_nothing_of_this_host() {
+    let Some(place) = Place::new() else { return };
+    let at = place.path("rootfs");
+    rootfs(&at, "right");
+    let pin = pin(&place, &at);
+    let write = |prefix: &[&str], name: &str| {
+        let output = place.path(name);
+        let mut command = std::process::Command::new(prefix[0]);
+        command
+            .args(&prefix[1..])
+            .arg(NUCLEUS)
+            .args(["bundle", "--for-root", "--name", "app", "--output"]);
+        command.arg(&output).arg("--rootfs").arg(&at);
+        command.args([
+            "--mode",
+            "production",
+            "--rootfs-manifest-sha256",
+            &pin,
+            "--user",
+            "1000",
+        ]);
+        command.args(["--memory", "64M", "--", "/bin/cat", "/etc/word"]);
+        Finished::from(command.output().expect("nucleus")).exits(0);
+        fs::read(output.join("config.json")).expect("config.json")
+    };
+    fs::set_permissions(place.path(""), Permissions::from_mode(0o777)).expect("chmod");
+    let here = write(&["env"], "here");
+    let elsewhere = write(
+        &[
+            "env",
+            "-i",
+            "setarch",
+            "--uname-2.6",
+            "unshare",
+            "--user",
+            "--map-user=77",
+            "--uts",
+            "--net",
+        ],
+        "elsewhere",
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&here),
+        String::from_utf8_lossy(&elsewhere)
+    );
+}
