@@ -227,10 +227,10 @@ impl Judge {
         }
         if attested && !pinned && !facts.rootfs_fixed {
             self.refuse(
-                "rootfs-manifest-sha256",
+                "rootfs",
                 format!(
-                    "{} mode needs the pin (nucleus attest create prints it), or a root file system in /nix/store on \
-                     a read-only mount",
+                    "{} mode needs --rootfs-manifest-sha256 (nucleus attest create prints it), or a root file system \
+                     in /nix/store on a read-only mount",
                     self.mode.word()
                 ),
             );
@@ -355,7 +355,7 @@ mod tests {
             holds_rootfs: false,
             ..facts()
         };
-        assert_eq!(fields(&request, &facts()), ["rootfs-manifest-sha256"]);
+        assert_eq!(fields(&request, &facts()), ["rootfs"]);
         assert!(decide(&request, &fixed).is_ok());
         request.rootfs_manifest_sha256 = Some("0".repeat(64));
         assert!(decide(&request, &facts()).is_ok());
