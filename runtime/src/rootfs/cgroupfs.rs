@@ -3,7 +3,7 @@
 use super::mount::{
     Attributes, Parameter, Propagation, mount_data, mount_flags, new_file_system, open_source,
 };
-use super::resolve::{self, Kind};
+use super::resolve::Kind;
 use super::setup_fd::SetupFd;
 use super::{Rootfs, attach_on};
 use crate::fault::{Call, Fault};
@@ -74,12 +74,13 @@ impl Rootfs {
     /// # Errors
     /// The failed call.
     pub fn mount_cgroup(&mut self, mount: &CgroupMount) -> Result<(), Fault> {
-        let target = resolve::target(self.fd(), &mount.destination, Kind::Directory, false)?;
+        let target = self.target(&mount.destination, Kind::Directory, false)?;
         let tree = match &mount.version {
             Version::Two(files) => open_files(c"cgroup2", files, mount.attributes)?,
             Version::One(_) => tmpfs(mount)?,
         };
         attach_on(tree.as_fd(), target.as_fd()).call("move_mount")?;
+        self.parent.covered(&mount.destination);
         if let Version::One(hierarchies) = &mount.version {
             rustix::process::fchdir(&tree).call("fchdir")?;
             for hierarchy in hierarchies {

@@ -35,18 +35,14 @@ impl Rootfs {
     ///
     /// # Errors
     /// The failed call with the path.
-    pub fn create_devices(&self, devices: &[Device]) -> Result<(), Fault> {
-        let mut directory: Option<(CString, SetupFd)> = None;
+    pub fn create_devices(&mut self, devices: &[Device]) -> Result<(), Fault> {
         for device in devices {
             let (parent, name) = resolve::split(&device.path);
-            let open = match directory.take() {
-                Some((path, fd)) if path == parent => fd,
-                _ => resolve::parent_directory(self.fd(), &parent)?,
-            };
             let made = if device.bind {
                 self.bind_device(device)
             } else {
-                match make_device(open.as_fd(), &name, device) {
+                let directory = self.parent.open(self.root.as_fd(), &parent)?;
+                match make_device(directory, &name, device) {
                     // The runtime itself is in a user namespace, as under rootless podman.
                     Err(fault) if fault.errno == Errno::PERM.raw_os_error() => self.bind_device(device),
                     made => made,
@@ -56,21 +52,20 @@ impl Rootfs {
                 call: format!("{} {}", fault.call, device.path.to_string_lossy()).into(),
                 ..fault
             })?;
-            directory = Some((parent, open));
         }
         Ok(())
     }
 
-    fn bind_device(&self, device: &Device) -> Result<(), Fault> {
+    fn bind_device(&mut self, device: &Device) -> Result<(), Fault> {
         if device.kind == FileType::Fifo {
             let (parent, name) = resolve::split(&device.path);
-            let directory = resolve::parent_directory(self.fd(), &parent)?;
-            return make_device(directory.as_fd(), &name, device);
+            let directory = self.parent.open(self.root.as_fd(), &parent)?;
+            return make_device(directory, &name, device);
         }
         let source = SetupFd::from(open_source(&device.path, false)?);
         let stat = rustix::fs::fstat(&source).call("fstat")?;
         verify(&stat, device).map_err(|_| Fault::finding("the host's device has another number:"))?;
-        let target = resolve::target(self.fd(), &device.path, Kind::File, true)?;
+        let target = self.target(&device.path, Kind::File, true)?;
         super::attach_on(source.as_fd(), target.as_fd()).call("move_mount")
     }
 
@@ -80,7 +75,7 @@ impl Rootfs {
     ///
     /// # Errors
     /// The failed call with the path.
-    pub fn link_devices(&self) -> Result<(), Fault> {
+    pub fn link_devices(&mut self) -> Result<(), Fault> {
         const LINKS: [(&CStr, &CStr); 6] = [
             (c"/proc/self/fd", c"fd"),
             (c"/proc/self/fd/0", c"stdin"),
@@ -89,9 +84,9 @@ impl Rootfs {
             (c"/proc/kcore", c"core"),
             (c"pts/ptmx", c"ptmx"),
         ];
-        let dev = resolve::parent_directory(self.fd(), c"/dev")?;
+        let dev = self.parent.open(self.root.as_fd(), c"/dev/")?;
         for (target, name) in LINKS {
-            match rustix::fs::symlinkat(target, &dev, name) {
+            match rustix::fs::symlinkat(target, dev, name) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno).call_on("symlink", || format!("/dev/{name:?}")),
             }

@@ -9,7 +9,7 @@ use nucleus_sys::mount::{MountAttr, mount_setattr, open_tree_attr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 const EMPTY_ATTRIBUTES: u64 =
     libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
@@ -25,21 +25,24 @@ impl Rootfs {
     /// The failed call with the path.
     pub fn mask(&mut self, paths: &[CString], null: &OwnedFd) -> Result<(), Fault> {
         for path in paths {
-            // As a directory first: that saves the look at what was opened. If somebody puts one in the other's
-            // place in between, the mount over it fails.
-            match open_in_root(self.fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(target) => self
-                    .mask_directory(target.as_fd())
-                    .map_err(|fault| on(fault, path))?,
-                Err(Errno::NOENT) => {}
-                Err(Errno::NOTDIR) => {
-                    let Some(target) = self.existing(path)? else {
-                        continue;
-                    };
-                    bind_on(null.as_fd(), target.as_fd()).call_on("mount over", || lossy(path))?;
+            let Some(target) = self.existing(path)? else {
+                continue;
+            };
+            let target = target.as_fd();
+            // The kernel refuses to mount a file on a directory or the other way round (`EINVAL`, `ENOTDIR`),
+            // so a wrong guess costs some calls, and a right one spares the look at what was opened.
+            let masked = if looks_like_a_file(path) {
+                match mask_file(target, null) {
+                    Err(fault) if is_other_kind(&fault) => self.mask_directory(target),
+                    masked => masked,
                 }
-                Err(errno) => return Err(errno).call_on("openat2", || lossy(path)),
-            }
+            } else {
+                match self.mask_directory(target) {
+                    Err(fault) if is_other_kind(&fault) => mask_file(target, null),
+                    masked => masked,
+                }
+            };
+            masked.map_err(|fault| on(fault, path))?;
         }
         Ok(())
     }
@@ -102,6 +105,25 @@ impl Rootfs {
             Err(errno) => Err(errno).call_on("openat2", || lossy(path)),
         }
     }
+}
+
+fn mask_file(target: BorrowedFd<'_>, null: &OwnedFd) -> Result<(), Fault> {
+    bind_on(null.as_fd(), target).call("mount over")
+}
+
+fn is_other_kind(fault: &Fault) -> bool {
+    [Errno::INVAL, Errno::NOTDIR]
+        .iter()
+        .any(|errno| errno.raw_os_error() == fault.errno)
+}
+
+/// What engines mask below `/proc` are files but for a few; everywhere else it is directories.
+fn looks_like_a_file(path: &CStr) -> bool {
+    const DIRECTORIES: [&[u8]; 9] = [
+        b"acpi", b"asound", b"bus", b"driver", b"fs", b"irq", b"scsi", b"sys", b"tty",
+    ];
+    let below = path.to_bytes().strip_prefix(b"/proc/");
+    below.is_some_and(|name| !DIRECTORIES.contains(&name))
 }
 
 fn lossy(path: &CString) -> String {

@@ -14,6 +14,7 @@ use crate::fault::{Call, Fault};
 use crate::plan::step::{Inode, Place, Root};
 use mount::Propagation;
 use nucleus_sys::mount::{MountAttr, mount_setattr};
+use resolve::{Kind, LastParent};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -30,6 +31,7 @@ pub struct Rootfs {
     proc: Option<SetupFd>,
     /// One read-only empty tmpfs, shared by all masked directories.
     empty: Option<SetupFd>,
+    parent: LastParent,
 }
 
 impl Rootfs {
@@ -73,6 +75,7 @@ impl Rootfs {
             root: tree,
             proc: None,
             empty: None,
+            parent: LastParent::default(),
         })
     }
 
@@ -88,7 +91,13 @@ impl Rootfs {
             root,
             proc: None,
             empty: None,
+            parent: LastParent::default(),
         })
+    }
+
+    /// Opens a mount target, creating what is missing, see [`LastParent::target`].
+    fn target(&mut self, path: &CStr, kind: Kind, links: bool) -> Result<SetupFd, Fault> {
+        self.parent.target(self.root.as_fd(), path, kind, links)
     }
 
     /// The root directory.

@@ -123,6 +123,12 @@ impl Rootfs {
     /// # Errors
     /// The failed call.
     pub fn mount(&mut self, mount: &Mount, opened: &[OwnedFd]) -> Result<(), Fault> {
+        self.attach_mount(mount, opened)?;
+        self.parent.covered(&mount.destination);
+        Ok(())
+    }
+
+    fn attach_mount(&mut self, mount: &Mount, opened: &[OwnedFd]) -> Result<(), Fault> {
         match &mount.source {
             Source::FileSystem {
                 fstype,
@@ -149,7 +155,7 @@ impl Rootfs {
         copy_up: bool,
     ) -> Result<(), Fault> {
         let inherited = self.inherited_mode(mount, fstype, parameters)?;
-        let target = resolve::target(self.fd(), &mount.destination, Kind::Directory, mount.links)?;
+        let target = self.target(&mount.destination, Kind::Directory, mount.links)?;
         // A read-only tmpfs is filled first and made read-only after.
         let attributes = if copy_up {
             Attributes {
@@ -213,13 +219,13 @@ impl Rootfs {
         }))
     }
 
-    fn mount_bind(&self, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), Fault> {
+    fn mount_bind(&mut self, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), Fault> {
         let stat = rustix::fs::fstat(tree).call("fstat")?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Directory,
             _ => Kind::File,
         };
-        let target = resolve::target(self.fd(), &mount.destination, kind, mount.links)?;
+        let target = self.target(&mount.destination, kind, mount.links)?;
         set_attributes(tree, mount.attributes, false)?;
         set_attributes(tree, mount.recursive, true)?;
         attach_on(tree, target.as_fd()).call("move_mount")?;

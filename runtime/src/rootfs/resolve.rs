@@ -49,19 +49,69 @@ fn retry<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     open()
 }
 
-/// Opens a mount target as `O_PATH`, creating what is missing.
-///
-/// # Errors
-/// The failed call. `ELOOP` when `links` is false and a component is a symbolic link.
-pub fn target(root: BorrowedFd<'_>, path: &CStr, kind: Kind, links: bool) -> Result<SetupFd, Fault> {
-    let open = if links { open_in_root } else { open_without_links };
-    match open(root, path, OFlags::PATH) {
-        Ok(fd) => return Ok(fd),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno).call("openat2"),
+/// The directory that something was made in last: `/dev/`, whose entries are made one after another, would be
+/// looked up for each of them. It is forgotten when a mount may have covered it.
+#[derive(Debug, Default)]
+pub struct LastParent(Option<(CString, SetupFd)>);
+
+impl LastParent {
+    /// Opens a mount target as `O_PATH`, creating what is missing.
+    ///
+    /// # Errors
+    /// The failed call. `ELOOP` when `links` is false and a component is a symbolic link.
+    pub fn target(
+        &mut self,
+        root: BorrowedFd<'_>,
+        path: &CStr,
+        kind: Kind,
+        links: bool,
+    ) -> Result<SetupFd, Fault> {
+        let open = if links { open_in_root } else { open_without_links };
+        let (parent, name) = split(path);
+        // Beside what was missing just now this is missing as well, most probably.
+        if self.known(&parent).is_none() {
+            match open(root, path, OFlags::PATH) {
+                Ok(fd) => return Ok(fd),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno).call("openat2"),
+            }
+        }
+        make(self.open(root, &parent)?, &name, kind)?;
+        open(root, path, OFlags::PATH).call("openat2")
     }
-    create(root, path, kind)?;
-    open(root, path, OFlags::PATH).call("openat2")
+
+    /// Opens a directory that things are made in, creating missing ones.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn open(&mut self, root: BorrowedFd<'_>, parent: &CStr) -> Result<BorrowedFd<'_>, Fault> {
+        if self.known(parent).is_none() {
+            self.0 = None;
+        }
+        let (_, fd): &(CString, SetupFd) = match &mut self.0 {
+            Some(last) => last,
+            none => none.insert((parent.to_owned(), parent_directory(root, parent)?)),
+        };
+        Ok(fd.as_fd())
+    }
+
+    fn known(&self, parent: &CStr) -> Option<&SetupFd> {
+        self.0
+            .as_ref()
+            .and_then(|(path, fd)| (**path == *parent).then_some(fd))
+    }
+
+    /// To be told of every mount: only one below the directory leaves it as it is.
+    pub fn covered(&mut self, destination: &CStr) {
+        let below = |parent: &CString| {
+            let rest = destination.to_bytes().strip_prefix(parent.to_bytes());
+            rest.is_some_and(|rest| {
+                let mut names = rest.split(|byte| *byte == b'/');
+                names.clone().all(|name| name != b"..") && names.any(|name| !name.is_empty() && name != b".")
+            })
+        };
+        self.0.take_if(|(parent, _)| !below(parent));
+    }
 }
 
 /// Creates a directory and its missing parents inside the root.
@@ -78,13 +128,17 @@ pub fn make_directories(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Fault> 
 
 fn create(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<(), Fault> {
     let (parent, name) = split(path);
-    let directory = parent_directory(root, &parent)?;
+    make(parent_directory(root, &parent)?.as_fd(), &name, kind)
+}
+
+/// Makes one entry of a directory, if it is not there.
+fn make(directory: BorrowedFd<'_>, name: &CStr, kind: Kind) -> Result<(), Fault> {
     match kind {
-        Kind::Directory => match mkdirat(&directory, &*name, DIRECTORY_MODE) {
+        Kind::Directory => match mkdirat(directory, name, DIRECTORY_MODE) {
             Err(Errno::EXIST) => Ok(()),
             result => result.call("mkdir"),
         },
-        Kind::File => create_file(directory.as_fd(), &name),
+        Kind::File => create_file(directory, name),
     }
 }
 
@@ -131,6 +185,31 @@ pub fn split(path: &CStr) -> (CString, CString) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_forgotten_unless_the_mount_is_below_it() {
+        let kept = |destination: &CStr| {
+            let null = rustix::fs::open("/dev/null", OFlags::PATH, Mode::empty()).expect("open");
+            let mut last = LastParent(Some((c"/dev/".into(), null.into())));
+            last.covered(destination);
+            last.known(c"/dev/").is_some()
+        };
+        for below in [c"/dev/pts", c"/dev/a/b", c"/dev/./shm/"] {
+            assert!(kept(below), "{below:?}");
+        }
+        for other in [
+            c"/dev",
+            c"/dev/",
+            c"/dev//",
+            c"/dev/.",
+            c"/",
+            c"/device",
+            c"/dev/../dev",
+            c"/dev/a/..",
+        ] {
+            assert!(!kept(other), "{other:?}");
+        }
+    }
 
     #[test]
     fn paths_are_split_at_the_last_component() {

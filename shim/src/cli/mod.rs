@@ -27,7 +27,9 @@ pub struct Cli {
     command: Command,
 }
 
+// Deferred: only the arguments of the command that is called are made.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Run a command in a new sandbox
     Run(run::Run),
