@@ -1,5 +1,6 @@
 //! `update`: new limits for a container, in the kernel and in the recorded configuration.
 
+use crate::bundle::typed;
 use crate::container::{self, Container};
 use crate::state;
 use oci_spec::runtime::LinuxResources;
@@ -49,7 +50,7 @@ pub fn update(
 ) -> Result<(), Error> {
     let mut given = Value::Object(Map::new());
     merge_value(&mut given, Value::Object(resources));
-    let limits: LinuxResources = serde_json::from_value(given.clone()).map_err(Error::Resources)?;
+    let limits: LinuxResources = typed(&given).map_err(Error::Resources)?;
     let resctrl = match schemata {
         [] => None,
         // Looked for first: nothing is changed when a part cannot be done.

@@ -203,7 +203,7 @@ fn add_capabilities(
             format!("CAP_{upper}")
         };
         let capability: oci::Capability =
-            serde_json::from_value(full.into()).with_context(|| format!("unknown capability {name:?}"))?;
+            crate::bundle::typed(&full.into()).with_context(|| format!("unknown capability {name:?}"))?;
         let with = |set: &Option<oci::Capabilities>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(capability);

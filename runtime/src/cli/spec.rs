@@ -4,8 +4,8 @@ use super::{Global, Outcome, Run};
 use crate::state::OCI_VERSION;
 use anyhow::{Context, bail};
 use clap::Args;
-use oci_spec::runtime::Spec;
 use rustix::process::{getegid, geteuid};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -34,9 +34,7 @@ Example:
 
     fn run(self, _: &Global) -> Outcome {
         let path = self.bundle.join("config.json");
-        // Through the typed form, which writes the members in the specification's order.
-        let spec: Spec = serde_json::from_value(config(self.rootless))?;
-        let text = serde_json::to_string_pretty(&spec)? + "\n";
+        let text = serde_json::to_string_pretty(&config(self.rootless))? + "\n";
         let mut file = match std::fs::File::create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 bail!("{} exists already: remove it first", path.display())
@@ -49,11 +47,23 @@ Example:
     }
 }
 
-fn config(rootless: bool) -> Value {
+/// The file, in the specification's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    oci_version: &'static str,
+    process: Value,
+    root: Value,
+    hostname: &'static str,
+    mounts: Value,
+    linux: Value,
+}
+
+fn config(rootless: bool) -> Config {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    json!({
-        "ociVersion": OCI_VERSION,
-        "process": {
+    Config {
+        oci_version: OCI_VERSION,
+        process: json!({
             "terminal": true,
             "user": {"uid": 0, "gid": 0},
             "args": ["sh"],
@@ -65,12 +75,12 @@ fn config(rootless: bool) -> Value {
             },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": true,
-        },
-        "root": {"path": "rootfs", "readonly": true},
-        "hostname": "nucleus",
-        "mounts": mounts(rootless),
-        "linux": linux(rootless),
-    })
+        }),
+        root: json!({"path": "rootfs", "readonly": true}),
+        hostname: "nucleus",
+        mounts: mounts(rootless),
+        linux: linux(rootless),
+    }
 }
 
 fn mounts(rootless: bool) -> Value {
@@ -140,4 +150,28 @@ fn linux(rootless: bool) -> Value {
         linux["resources"] = json!({"devices": [{"allow": false, "access": "rwm"}]});
     }
     linux
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_one_that_this_runtime_takes() {
+        for rootless in [false, true] {
+            let text = serde_json::to_vec(&config(rootless)).expect("JSON");
+            let (spec, notes) = crate::bundle::parse(&text).expect("a configuration");
+            assert!(notes.is_empty(), "{notes:?}");
+            assert_eq!(
+                spec.mounts().as_ref().map(Vec::len),
+                Some(if rootless { 6 } else { 7 })
+            );
+            assert_eq!(
+                spec.linux()
+                    .as_ref()
+                    .is_some_and(|linux| linux.uid_mappings().is_some()),
+                rootless
+            );
+        }
+    }
 }
