@@ -56,6 +56,11 @@ pub enum Error {
     /// It is paused.
     #[error("container {0:?} is paused: resume it, or give --ignore-paused to let the process wait")]
     Paused(String),
+    /// It waits, and cannot be kept from being traced.
+    #[error(
+        "container {0:?} is not started yet: without root, a further process could trace its first one before that is confined; start it first"
+    )]
+    Waiting(String),
     /// It has no record or no process.
     #[error("container {0:?} has no process to join")]
     NoProcess(String),
@@ -112,6 +117,17 @@ pub fn find(options: &Options) -> Result<Target, Error> {
     Ok(Target { container, spec })
 }
 
+fn has_user_namespace(spec: &oci::Spec) -> bool {
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_deref());
+    namespaces
+        .unwrap_or_default()
+        .iter()
+        .any(|namespace| namespace.typ() == oci::LinuxNamespaceType::User)
+}
+
 /// Runs a process in the container; returns its exit code, or 0 at once when detached.
 ///
 /// # Errors
@@ -124,6 +140,9 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
     let pidfd = container.pidfd()?.ok_or_else(missing)?;
     create::check_preserved(options.preserved)?;
     let host = HostFacts::probe(options.rootless)?.for_spec(spec);
+    if container.status == Status::Created && host.rootless() && has_user_namespace(spec) {
+        return Err(Error::Waiting(options.id.clone()));
+    }
     let entered = record.cgroup.enter(&options.cgroup)?;
     let request = Request {
         id: &options.id,

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use support::rootless::{
     GRANTED, Rootless, USER, has_map_helpers, map_granted_ids, remove_namespace, shell, with_granted_ids,
 };
-use support::{eventually, finish, probe};
+use support::{Host, eventually, finish, probe};
 
 /// `run --block-fd`: a front-end of the user looks at the process at its exec, with the host's eyes.
 #[test]
@@ -111,4 +111,52 @@ fn another_container_of_the_user_cannot_trace_the_waiting_process() {
     eventually("the runtime ends", || runtime.try_wait().expect("wait").is_some());
     assert_eq!(attacker.stdout, format!("seize {}\n", libc::EPERM), "{attacker}");
     assert_eq!(owner.stdout, "seize 0\n", "{owner}");
+}
+
+/// A program that `exec` puts into a container that waits has the same ids as the waiting process.
+/// As root, in a user namespace that changes no id.
+#[test]
+fn a_further_process_cannot_trace_the_one_that_waits() {
+    let Some(host) = Host::new() else { return };
+    let Some(launcher) = probe::build("launcher") else {
+        return;
+    };
+    let bundle = host.bundle(|config| {
+        let same = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        config["linux"]["namespaces"]
+            .as_array_mut()
+            .expect("namespaces")
+            .push(json!({"type": "user"}));
+        config["linux"]["uidMappings"] = same.clone();
+        config["linux"]["gidMappings"] = same;
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        config["process"]["capabilities"] = json!({});
+    });
+    fs::copy(&launcher, bundle.rootfs("bin/launcher")).expect("copy the launcher");
+    let id = host.id();
+    host.ok(&["create", "--bundle", bundle.path(), &id]);
+    let seize = ["exec", &id, "/bin/launcher", "--seize", "1"];
+    assert_eq!(host.run(&seize).stdout, format!("seize {}\n", libc::EPERM));
+    // It is not the attack that cannot work: when the process is what it was to be, the kernel asks for the ids.
+    host.ok(&["start", &id]);
+    eventually("sleep runs", || host.run(&seize).stdout == "seize 0\n");
+}
+
+/// Without root the process has to stay dumpable.
+#[test]
+fn without_root_there_is_no_further_process_beside_the_one_that_waits() {
+    let Some(rootless) = Rootless::new() else { return };
+    let Some(launcher) = probe::build("launcher") else {
+        return;
+    };
+    let bundle = rootless.bundle(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    fs::copy(&launcher, bundle.rootfs("bin/launcher")).expect("copy the launcher");
+    let id = rootless.host.id();
+    rootless.ok(&["create", "--bundle", bundle.path(), &id]);
+    let seize = ["exec", &id, "/bin/launcher", "--seize", "1"];
+    let refused = rootless.run(&seize);
+    assert_eq!(refused.code, 1, "{refused}");
+    assert!(refused.stderr.contains("not started yet"), "{refused}");
+    rootless.ok(&["start", &id]);
+    eventually("sleep runs", || rootless.run(&seize).stdout == "seize 0\n");
 }

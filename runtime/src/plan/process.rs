@@ -90,11 +90,19 @@ pub(super) struct End {
 /// where this program was executed, unless the process is dumpable. Here that lets in nobody else: the pid
 /// namespace has no other process yet, and one outside of it is either the caller's own, which could have
 /// traced the runtime itself, or, as a process of another container, lacks the privilege over this one's user
-/// namespace, also with the same user id. Who runs `exec` in a container that waits lets its program trace.
+/// namespace, also with the same user id.
+///
+/// A program that `exec` puts beside the waiting process may have the same ids. Under root it finds the process
+/// not dumpable; without root, `exec` itself could not join such a process and refuses while it waits.
 fn tracing(builder: &Builder<'_>) -> Option<Step> {
     use oci::LinuxNamespaceType as Type;
-    let alone = builder.has_new_namespace(Type::User) && builder.has_new_namespace(Type::Pid);
-    (builder.request.traced && builder.host.rootless() && alone).then_some(Step::Dumpable)
+    if !builder.has_new_namespace(Type::User) {
+        return None;
+    }
+    if !builder.host.rootless() {
+        return Some(Step::NotDumpable);
+    }
+    (builder.request.traced && builder.has_new_namespace(Type::Pid)).then_some(Step::Dumpable)
 }
 
 /// The order near exec. Without `no_new_privs` only `CAP_SYS_ADMIN` may load a filter, so the filter comes
