@@ -75,8 +75,9 @@ impl Entered {
     }
 
     fn add_scope(&mut self, directory: &Directory, scope: &Scope, spent: &mut Batch) -> Result<(), Error> {
-        self.record.scope = Some(scope.clone());
         let (below, placeholder) = systemd::start(scope, &directory.writes)?;
+        // Not before: a scope of that name may be another container's, and what is recorded gets stopped.
+        self.record.scope = Some(scope.clone());
         self.placeholder = Some(placeholder);
         let path = format!("{}/{below}", &directory.path[..directory.mount]);
         let found = Directory {

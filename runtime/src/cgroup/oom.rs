@@ -28,9 +28,7 @@ impl Record {
     /// # Errors
     /// The container has no memory cgroup, or its files cannot be opened.
     pub fn watch_oom(&self) -> Result<OomWatch, Error> {
-        let places = || self.places.iter().filter(|_| !self.intended);
-        let with_memory = places().find(|place| place.has("memory"));
-        match with_memory.or_else(|| places().find(|place| place.is_unified())) {
+        match self.with("memory") {
             Some(place) if place.is_unified() => watch_v2(place),
             Some(place) => watch_v1(place),
             None => Err(Error::unsupported("events", "the container has no memory cgroup")),
@@ -42,26 +40,29 @@ impl Record {
     /// How many processes of the container the kernel has ended for want of memory. Where that is not counted
     /// it is 0.
     pub fn oom_kills(&self) -> u64 {
-        let places = || self.places.iter().filter(|_| !self.intended);
-        let with_memory = places().find(|place| place.has("memory"));
-        let Some(place) = with_memory.or_else(|| places().find(|place| place.is_unified())) else {
-            return 0;
-        };
-        let file = match place.is_unified() {
-            true => "memory.events",
-            // The count is there since Linux 4.13.
-            false => "memory.oom_control",
-        };
-        read_count(place, file, "oom_kill ")
+        self.with("memory").map_or(0, |place| {
+            let file = match place.is_unified() {
+                true => "memory.events",
+                // The count is there since Linux 4.13.
+                false => "memory.oom_control",
+            };
+            read_count(place, file, "oom_kill ")
+        })
     }
 
     /// How many processes and threads the limit of pids has refused the container. Where that is not counted it
     /// is 0.
     pub fn pids_refused(&self) -> u64 {
-        let mut places = self.places.iter().filter(|_| !self.intended);
-        places
-            .find(|place| place.has("pids"))
+        self.with("pids")
             .map_or(0, |place| read_count(place, "pids.events", "max "))
+    }
+
+    /// The directory of a controller: on version 1, otherwise the one on cgroup2.
+    fn with(&self, controller: &str) -> Option<&Place> {
+        let places = || self.places.iter().filter(|_| !self.intended);
+        places()
+            .find(|place| place.has(controller))
+            .or_else(|| places().find(|place| place.is_unified()))
     }
 }
 

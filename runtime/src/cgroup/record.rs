@@ -99,8 +99,10 @@ impl Record {
     /// A process is still in there after a second; the other directories are deleted all the same.
     pub fn delete(&self) -> Result<(), Error> {
         let mut patience = Patience::default();
-        // First, for systemd would see a deleted directory as the end of all its processes.
-        let mut result = self.scope.as_ref().map_or(Ok(()), systemd::stop);
+        // First, for systemd would see a deleted directory as the end of all its processes. A scope that was only
+        // intended may be another container's; ours has ended by itself, with the placeholder in it.
+        let ours = self.scope.as_ref().filter(|_| !self.intended);
+        let mut result = ours.map_or(Ok(()), systemd::stop);
         for place in self.places.iter().filter(|place| place.made > 0) {
             let removed = match self.intended {
                 // A crash left it unsaid whether the directory was ours: only an empty one is removed.

@@ -287,19 +287,22 @@ fn join(builder: &mut Builder<'_>, entered: &mut Entered, new_user: bool) {
 }
 
 /// The offsets of a time namespace can be written only before a process is in it. With privilege the parent
-/// makes it, and the clone enters it; in a new user namespace the child makes it, and exec enters it.
+/// makes it, and the clone enters it; in a new user namespace the child makes it, and exec enters it. Where exec
+/// does not, it stays with the parent, if that has the privilege: the host then owns the namespace, which gives
+/// the container nothing.
 fn time(builder: &mut Builder<'_>, entered: &mut Entered, new_user: bool) -> Result<(), Error> {
     if !builder.has_new_namespace(Type::Time) {
         return Ok(());
     }
     let offsets = time_offsets(builder.linux())?;
-    if !new_user {
+    let at_exec = builder.host.kernel >= TIME_AT_EXEC;
+    if !new_user || !at_exec && !builder.host.rootless() {
         entered.parent_time_offsets = Some(offsets);
         return Ok(());
     }
-    if builder.host.kernel < TIME_AT_EXEC {
+    if !at_exec {
         return Err(Error::unsupported(
-            "a time namespace inside a user namespace",
+            "a time namespace inside a user namespace, without root's privileges",
             format!("needs Linux {}.{}", TIME_AT_EXEC.0, TIME_AT_EXEC.1),
         ));
     }

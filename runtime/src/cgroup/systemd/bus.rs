@@ -65,7 +65,7 @@ impl Bus {
         Ok(answer.texts().first().unwrap_or(&"").trim_matches('/').to_owned())
     }
 
-    /// Starts a scope and waits until it runs.
+    /// Starts a scope and waits until it runs. After a failure there is none, but for one that was there before.
     pub(super) fn start(&mut self, scope: &Scope, properties: &[Property]) -> Result<(), Error> {
         let mut body = Writer::default();
         body.text(&scope.name);
@@ -79,7 +79,10 @@ impl Bus {
             "ssa(sv)a(sa(sv))",
             body,
         )?;
-        self.finish(&scope.name, &job)
+        self.finish(&scope.name, &job).inspect_err(|_| {
+            // The failure of the job is the one to tell.
+            let _ = self.stop(scope);
+        })
     }
 
     /// Stops a scope and waits for a moment until it is unloaded, so that its name is free. One that is gone
