@@ -73,8 +73,8 @@ pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Resu
     if let Root::Host(_) = launch.root {
         skeleton.targets(config["mounts"].as_array().into_iter().flatten());
     }
-    if launch.cgroup {
-        config["linux"]["cgroupsPath"] = json!(format!("/nucleus/{}", launch.name));
+    if let Some(path) = &launch.cgroups_path {
+        config["linux"]["cgroupsPath"] = json!(path);
     }
     let mut spec: Spec = serde_json::from_value(config)?;
     policy.apply(&mut spec)?;
@@ -113,7 +113,10 @@ fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
 }
 
 fn linux(launch: &Launch) -> Value {
-    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup", "user", "time"];
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup", "user"];
+    if !launch.decision.without_time_namespace {
+        namespaces.push("time");
+    }
     if !launch.host_network {
         namespaces.push("network");
     }

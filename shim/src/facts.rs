@@ -54,6 +54,12 @@ impl Facts {
         rustix::system::uname().release().to_string_lossy().parse().ok()
     }
 
+    /// Whether a time namespace can be had inside a user namespace: for users since Linux 6.2.
+    pub fn has_time_namespace(&self) -> bool {
+        let since = |kernel: KernelVersion| (kernel.major, kernel.minor) >= (6, 2);
+        self.uid == 0 || self.kernel.is_none_or(since)
+    }
+
     /// What root on any host has that this project supports, with `nucleus-runtime`: nothing of this host.
     pub fn declared(request: &Request) -> Self {
         Self {

@@ -131,8 +131,8 @@ pub struct Launch {
     pub pids: Option<i64>,
     /// Whether the network is the host's.
     pub host_network: bool,
-    /// Whether there is a control group.
-    pub cgroup: bool,
+    /// The control group, if there is one, as `linux.cgroupsPath`.
+    pub cgroups_path: Option<String>,
     /// Whether the workload has a terminal.
     pub terminal: bool,
     /// When it is ended.
@@ -204,7 +204,10 @@ pub fn resolve(
         cpus: request.cpus.filter(|_| limited),
         pids: request.pids.filter(|_| limited),
         host_network: request.network == Some(Network::Host),
-        cgroup: facts.cgroups,
+        cgroups_path: facts.cgroups.then(|| {
+            let asked = request.cgroups_path.clone();
+            asked.unwrap_or_else(|| format!("/nucleus/{name}"))
+        }),
         terminal,
         timeout,
         log_denied: request.seccomp_log_denied,

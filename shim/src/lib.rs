@@ -25,6 +25,7 @@ pub mod run;
 pub mod skeleton;
 pub mod store;
 pub mod supervise;
+pub mod unit;
 pub mod workspace;
 
 /// The annotation that carries the Landlock rules.

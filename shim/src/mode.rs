@@ -135,6 +135,8 @@ pub struct Decision {
     pub without_landlock: bool,
     /// Whether the limits are left out.
     pub without_limits: bool,
+    /// Whether the time namespace is left out.
+    pub without_time_namespace: bool,
     /// What is weaker than asked.
     pub warnings: Vec<String>,
 }
@@ -157,11 +159,13 @@ pub fn decide(request: &Request, facts: &Facts) -> Result<Decision, Vec<Violatio
     judge.user(request);
     let without_limits = judge.limits(request, facts);
     let without_landlock = judge.landlock(request, facts);
+    let without_time_namespace = judge.time_namespace(facts);
     if judge.violations.is_empty() {
         Ok(Decision {
             rules: judge.rules,
             without_landlock,
             without_limits,
+            without_time_namespace,
             warnings: judge.warnings,
         })
     } else {
@@ -278,6 +282,19 @@ impl Judge {
             self.warnings.push(format!("landlock-policy: {what}"));
         } else {
             self.weaker("landlock-policy", what);
+        }
+        true
+    }
+
+    /// Whether the time namespace is left out.
+    fn time_namespace(&mut self, facts: &Facts) -> bool {
+        if facts.has_time_namespace() {
+            return false;
+        }
+        let what = "a time namespace of a user needs Linux 6.2";
+        match self.rules.weaker {
+            Weaker::WithConsent => self.warnings.push(format!("{what}: there is none")),
+            Weaker::Refused => self.refuse("time namespace", what),
         }
         true
     }
@@ -421,5 +438,19 @@ mod tests {
         assert!(decide(&request, &facts).expect("taken").without_limits);
         request.mode = Some(Mode::StrictAgent);
         assert_eq!(fields(&request, &facts), ["memory, cpus, pids"]);
+    }
+
+    #[test]
+    fn without_a_time_namespace_agent_mode_warns_and_the_others_refuse() {
+        let facts = Facts {
+            uid: 1000,
+            kernel: "6.1".parse().ok(),
+            ..facts()
+        };
+        let mut request = Request::default();
+        let decision = decide(&request, &facts).expect("taken");
+        assert!(decision.without_time_namespace && decision.warnings.len() == 1);
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts), ["time namespace"]);
     }
 }

@@ -165,6 +165,10 @@ pub struct Request {
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<i64>,
+    /// Control group: absolute, or relative to the parent of this process's own [default: /nucleus/NAME]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups_path: Option<String>,
     /// Host path for the workload, writable unless :ro
     #[arg(long, short, value_name = "SRC:DEST[:ro]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -247,7 +247,7 @@ pub struct Rm {
     /// The sandboxes
     #[arg(required = true)]
     names: Vec<String>,
-    /// End it if it still runs
+    /// End it if it still runs, and say nothing if there is none
     #[arg(long, short)]
     force: bool,
 }
@@ -262,7 +262,12 @@ impl Rm {
         let store = Store::open(root)?;
         let program = Program::find("native")?;
         for name in &self.names {
-            let Some(sandbox) = store.orphan(name)? else {
+            let orphan = match store.orphan(name) {
+                // As `rm -f` has it: it is not there, and that is what was asked for.
+                Err(crate::store::Error::Unknown(_)) if self.force => continue,
+                orphan => orphan?,
+            };
+            let Some(sandbox) = orphan else {
                 anyhow::bail!("{name}: its nucleus run is there still; nucleus stop {name} ends it");
             };
             if !self.force && is_running(&store, name)? {

@@ -7,6 +7,7 @@ pub mod logs;
 pub mod manage;
 pub mod policy;
 pub mod run;
+pub mod unit;
 pub mod verify;
 pub mod workspace;
 
@@ -41,6 +42,8 @@ enum Command {
     Verify(verify::Verify),
     /// Write the bundle of a sandbox, or compare it with one that is there
     Bundle(bundle::Bundle),
+    /// Print a systemd unit that runs a sandbox
+    Unit(unit::Unit),
     /// List sandboxes
     Ps(manage::Ps),
     /// Print the state of a sandbox as JSON
@@ -96,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
     match command {
         Command::Run(run) => run.run(root, quiet),
         Command::Bundle(bundle) => bundle.run(quiet),
+        Command::Unit(unit) => unit.run(),
         Command::Ps(ps) => ps.run(root),
         Command::State(name) => name.state(root),
         Command::Exec(exec) => exec.run(root),
