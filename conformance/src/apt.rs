@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 /// apt-get(8) locks; two threads must not meet there.
 static LOCK: Mutex<()> = Mutex::new(());
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// The keys that Debian signs its archives with.
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The Debian release whose source archives are used. A stable release keeps its versions.
 const SOURCE_SUITE: &str = "trixie";
@@ -141,7 +142,7 @@ fn archive(dir: &Path) -> Result<PathBuf> {
 }
 
 /// The Debian mirror that this host installs from, or `NUCLEUS_DEBIAN_MIRROR`.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var("NUCLEUS_DEBIAN_MIRROR") {
         return Ok(mirror);
     }

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::host::{self, Hierarchy, View};
 use crate::known::Known;
 use crate::suite::{Case, Kind, Outcome, Record, Target};
-use crate::{diff, inside, pool, report, sandbox};
+use crate::{beds, diff, inside, pool, report, sandbox};
 
 /// Runs black-box suites against OCI runtimes and prints one table.
 ///
@@ -44,9 +44,17 @@ struct Arguments {
     verbose: bool,
 }
 
-/// What this program does when it starts itself again.
+/// The beds, and what this program does when it starts itself again.
 #[derive(Subcommand)]
 enum Stage {
+    /// Run the cases that need a systemd or a kernel of their own
+    Beds(beds::Arguments),
+    /// Run the cases of a bed, in it
+    #[command(hide = true)]
+    BedInside(beds::guest::Arguments),
+    /// Become the systemd of a container
+    #[command(hide = true)]
+    BedInit(beds::container::Arguments),
     /// Be the first process of a sandbox
     #[command(hide = true)]
     SandboxInit {
@@ -76,6 +84,9 @@ pub(crate) fn run() -> Result<ExitCode> {
             command,
         }) => sandbox::init::run(view, &scratch, &command),
         Some(Stage::Inside(arguments)) => inside::run(&arguments),
+        Some(Stage::Beds(arguments)) => beds::run(&arguments),
+        Some(Stage::BedInside(arguments)) => beds::guest::run(&arguments),
+        Some(Stage::BedInit(arguments)) => beds::container::init(&arguments),
         Some(Stage::Probe(arguments)) => diff::probe::run(&arguments),
         None => run_suites(&arguments),
     }
@@ -159,20 +170,28 @@ fn run_suite(suite: Kind, arguments: &Arguments, runtimes: &[PathBuf], cache: &P
     Ok(records)
 }
 
-/// A suite that cannot be built stands in the table as one skipped case with the reason; as a failed one
-/// where the tests must run (in CI).
+/// A suite that cannot be built stands in the table as one case.
 fn unavailable(error: &anyhow::Error) -> Case {
-    let reason = format!("{error:#}");
-    let must_run = std::env::var_os("NUCLEUS_TESTS_MUST_RUN").is_some_and(|value| value == "1");
-    let outcome = if must_run {
-        Outcome::Failed(reason)
-    } else {
-        Outcome::Skipped(reason)
-    };
+    let outcome = unavailable_outcome(error);
     Case {
         name: "whole suite".into(),
         run: Box::new(move |_| outcome.clone()),
     }
+}
+
+/// How something ended that could not be made: skipped with the reason, failed where the tests must run (in CI).
+pub(crate) fn unavailable_outcome(error: &anyhow::Error) -> Outcome {
+    let reason = format!("{error:#}");
+    if must_run() {
+        Outcome::Failed(reason)
+    } else {
+        Outcome::Skipped(reason)
+    }
+}
+
+/// Whether tests that cannot run have failed: `NUCLEUS_TESTS_MUST_RUN=1`.
+pub(crate) fn must_run() -> bool {
+    std::env::var_os("NUCLEUS_TESTS_MUST_RUN").is_some_and(|value| value == "1")
 }
 
 /// The view asked for, or those of the suite; a host without v1 has v2 in place of v1.
@@ -204,8 +223,8 @@ fn run_job(job: &Job<'_>, hierarchies: &[Hierarchy]) -> Record {
         }),
     };
     Record {
-        suite: job.suite,
-        view: job.view,
+        suite: job.suite.name(),
+        place: job.view.to_string(),
         runtime: job.runtime.to_owned(),
         case: job.case.name.clone(),
         outcome,

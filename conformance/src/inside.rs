@@ -120,16 +120,25 @@ fn start(suite: &str, case: &str, target: &Target<'_>, schemas: Option<&PathBuf>
 /// There is no such case, or its surroundings could not be made.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let lab = Lab::new(&arguments.runtime, arguments.view, arguments.schemas.as_deref())?;
-    let outcome = match body(&lab, &arguments.suite, &arguments.case) {
-        Ok(()) => "passed".to_owned(),
-        Err(error) => match error.downcast_ref::<Skip>() {
-            Some(skip) => format!("skipped {skip}"),
-            None => format!("failed {}", format!("{error:#}").replace('\n', " | ")),
-        },
+    let outcome = match outcome(body(&lab, &arguments.suite, &arguments.case)) {
+        Outcome::Passed => "passed".to_owned(),
+        Outcome::Skipped(reason) => format!("skipped {reason}"),
+        Outcome::Failed(seen) => format!("failed {seen}"),
     };
     use std::io::Write;
     writeln!(std::io::stdout(), "\n{MARK}{outcome}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a case ended that returned this.
+pub(crate) fn outcome(result: Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Passed,
+        Err(error) => match error.downcast_ref::<Skip>() {
+            Some(skip) => Outcome::Skipped(skip.to_string()),
+            None => Outcome::Failed(format!("{error:#}").replace('\n', " | ")),
+        },
+    }
 }
 
 fn body(lab: &Lab, suite: &str, name: &str) -> Result<()> {

@@ -40,7 +40,7 @@ impl fmt::Display for Fault {
 pub(crate) struct Exception {
     suite: String,
     cases: Vec<String>,
-    /// Only in this view; otherwise in each.
+    /// Only in this view or bed; otherwise in each.
     view: Option<String>,
     /// Only for a runtime whose file has this name; otherwise for each.
     runtime: Option<String>,
@@ -82,12 +82,9 @@ impl Known {
 impl Exception {
     fn covers(&self, record: &Record) -> bool {
         let runtime = record.runtime.file_name().unwrap_or_default();
-        self.suite == record.suite.name()
+        self.suite == record.suite
             && self.cases.contains(&record.case)
-            && self
-                .view
-                .as_deref()
-                .is_none_or(|view| view == record.view.to_string())
+            && self.view.as_deref().is_none_or(|view| view == record.place)
             && self.runtime.as_deref().is_none_or(|name| name == runtime)
     }
 }

@@ -5,6 +5,7 @@
 //! is one module with a function that returns its cases, and one line in [`suite::Kind`].
 
 mod apt;
+mod beds;
 mod cli;
 mod diff;
 mod host;

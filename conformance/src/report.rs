@@ -3,9 +3,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::host::View;
 use crate::known::Known;
-use crate::suite::{Kind, Outcome, Record};
+use crate::suite::{Outcome, Record};
 
 /// How many of each kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +93,7 @@ fn list(
 ) -> io::Result<()> {
     writeln!(out, "{label}")?;
     for record in records {
-        let name = format!("{}/{} {}", record.suite.name(), record.view, record.case);
+        let name = format!("{}/{} {}", record.suite, record.place, record.case);
         let time = if verbose {
             format!(" ({:.1} s)", record.seconds)
         } else {
@@ -124,25 +123,30 @@ fn list(
 }
 
 fn table(out: &mut impl Write, records: &[Record], runtimes: &[PathBuf], known: &Known) -> io::Result<()> {
-    let mut rows: Vec<(Kind, View)> = Vec::new();
+    let mut rows: Vec<(&str, &str)> = Vec::new();
     for record in records {
-        let row = (record.suite, record.view);
+        let row = (record.suite, record.place.as_str());
         if !rows.contains(&row) {
             rows.push(row);
         }
     }
-    let mut lines =
-        vec![["suite", "view", "runtime", "passed", "failed", "known", "skipped"].map(str::to_owned)];
-    for (suite, view) in rows {
+    let mut lines = vec![
+        [
+            "suite", "where", "runtime", "passed", "failed", "known", "skipped",
+        ]
+        .map(str::to_owned),
+    ];
+    for (suite, place) in rows {
         for (index, runtime) in runtimes.iter().enumerate() {
-            let cell =
-                |record: &&Record| record.suite == suite && record.view == view && &record.runtime == runtime;
+            let cell = |record: &&Record| {
+                record.suite == suite && record.place == place && &record.runtime == runtime
+            };
             let count = Count::of(records.iter().filter(cell), known);
             let numbers = [count.passed, count.failed, count.known, count.skipped].map(|n| n.to_string());
             let [passed, failed, exceptions, skipped] = numbers;
-            let names = [suite.name().to_owned(), view.to_string(), label(runtimes, index)];
-            let [suite, view, runtime] = names;
-            lines.push([suite, view, runtime, passed, failed, exceptions, skipped]);
+            let names = [suite.to_owned(), place.to_owned(), label(runtimes, index)];
+            let [suite, place, runtime] = names;
+            lines.push([suite, place, runtime, passed, failed, exceptions, skipped]);
         }
     }
     let widths: Vec<usize> = (0..7)

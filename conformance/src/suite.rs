@@ -8,7 +8,7 @@ use crate::host::View;
 use crate::{diff, oci, own, schema};
 
 /// How one case ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Outcome {
     /// Every expectation held.
     Passed,
@@ -90,9 +90,9 @@ impl Kind {
 /// One case's outcome for one runtime in one view.
 pub(crate) struct Record {
     /// The suite of the case.
-    pub(crate) suite: Kind,
-    /// The view it ran in.
-    pub(crate) view: View,
+    pub(crate) suite: &'static str,
+    /// Where it ran: the view of the cgroups, or the bed.
+    pub(crate) place: String,
     /// The runtime it ran against.
     pub(crate) runtime: PathBuf,
     /// The case's name.

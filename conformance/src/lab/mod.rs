@@ -35,6 +35,8 @@ pub(crate) struct Lab {
     pub(crate) view: View,
     /// The JSON schemas, for the suite that needs them.
     pub(crate) schemas: Option<PathBuf>,
+    /// Whether the runtime is asked to make its cgroups through systemd.
+    pub(crate) systemd_cgroup: bool,
     next: Cell<u32>,
 }
 
@@ -57,7 +59,14 @@ impl Lab {
     /// # Errors
     /// A directory cannot be made.
     pub(crate) fn new(runtime: &Path, view: View, schemas: Option<&Path>) -> Result<Lab> {
-        let dir = std::env::temp_dir();
+        Lab::at(std::env::temp_dir(), runtime, view, schemas)
+    }
+
+    /// As [`Lab::new`], in a directory of the caller's.
+    ///
+    /// # Errors
+    /// A directory cannot be made.
+    pub(crate) fn at(dir: PathBuf, runtime: &Path, view: View, schemas: Option<&Path>) -> Result<Lab> {
         let state_root = dir.join("state");
         fs::create_dir_all(&state_root)?;
         Ok(Lab {
@@ -66,6 +75,7 @@ impl Lab {
             state_root,
             view,
             schemas: schemas.map(Path::to_owned),
+            systemd_cgroup: false,
             next: Cell::new(0),
         })
     }
@@ -88,6 +98,7 @@ impl Lab {
             state_root,
             view: self.view,
             schemas: self.schemas.clone(),
+            systemd_cgroup: self.systemd_cgroup,
             next: self.next.clone(),
         })
     }
@@ -121,6 +132,7 @@ impl Lab {
         command
             .arg("--root")
             .arg(&self.state_root)
+            .args(self.systemd_cgroup.then_some("--systemd-cgroup"))
             .args(args)
             .stdin(Stdio::null());
         command
@@ -321,8 +333,11 @@ impl Caught {
 
 /// The command line without the path of the program and its `--root`.
 fn words(command: &Command) -> String {
-    let words: Vec<_> = command.get_args().skip(2).map(OsStr::to_string_lossy).collect();
-    words.join(" ")
+    let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+    match &words[..] {
+        [root, _, words @ ..] if root == "--root" => words.join(" "),
+        words => words.join(" "),
+    }
 }
 
 fn code(status: ExitStatus) -> i32 {

@@ -61,6 +61,22 @@ pub(crate) fn all() -> Vec<Inside> {
     .concat()
 }
 
+/// The cases in which another kernel could do something else: its mounts, namespaces and cgroups.
+pub(crate) fn of_the_kernel() -> Vec<Inside> {
+    let whole = [
+        namespaces::CASES,
+        mounts::CASES,
+        recursive::CASES,
+        cgroups::CASES,
+        rootless::CASES,
+    ];
+    let some = [exec::CASES, seccomp::CASES].concat();
+    let some = some
+        .into_iter()
+        .filter(|case| case.name.contains("namespace") || case.name.contains("notify"));
+    whole.concat().into_iter().chain(some).collect()
+}
+
 /// The cases, for the host's side.
 ///
 /// # Errors

@@ -122,17 +122,17 @@ fn joined_pid_namespace_shows_the_other_container(lab: &Lab) -> Result<()> {
 }
 
 fn user_namespace_maps_ids(lab: &Lab) -> Result<()> {
-    let script = "id -u; cat /proc/self/uid_map /proc/self/gid_map; touch /tmp/new; sleep 1000";
+    let script = "id -u; cat /proc/self/uid_map /proc/self/gid_map; echo end; sleep 1000";
     let mut bundle = lab.script(script)?;
     bundle.user_namespace(100_000, 1000).give_root_to(100_000)?;
     let container = Container::started(lab, &bundle)?;
-    container.wait_for_stdout("1000\n")?;
+    container.wait_for_stdout("end\n")?;
     let seen = container.stdout()?;
     let words: Vec<&str> = seen.split_whitespace().collect();
     expect_eq(
         "ids inside",
         words,
-        ["0", "0", "100000", "1000", "0", "100000", "1000"],
+        ["0", "0", "100000", "1000", "0", "100000", "1000", "end"],
     )?;
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid()?))?;
     ensure!(
