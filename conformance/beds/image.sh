@@ -40,6 +40,7 @@ mkdir -p "$root/etc/systemd/journald.conf.d"
 printf '[Journal]\nStorage=volatile\nRateLimitBurst=0\n' >"$root/etc/systemd/journald.conf.d/bed.conf"
 echo 'user:x:1000:1000::/home/user:/bin/sh' >>"$root/etc/passwd"
 echo 'user:x:1000:' >>"$root/etc/group"
+echo 'user:*:20000:0:99999:7:::' >>"$root/etc/shadow"
 for file in subuid subgid; do echo 'user:100000:65536' >"$root/etc/$file"; done
 install -d -o 1000 -g 1000 "$root/home/user"
 # What nothing here needs; half of the boot.

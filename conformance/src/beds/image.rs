@@ -17,8 +17,7 @@ const FILES: [(&str, &str); 2] = [
     ("bed.service", include_str!("../../beds/bed.service")),
 ];
 
-const PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,libpam-systemd,udev,kmod,procps,iproute2,uidmap,busybox-static";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,udev,kmod,procps,iproute2,uidmap,busybox-static";
 
 /// An image: a directory with `root`, `root.ext4` and `vmlinuz`.
 pub(super) struct Image {
@@ -43,6 +42,7 @@ impl Image {
             fs::set_permissions(unfinished.path(), fs::Permissions::from_mode(0o755))?;
             make(suite, unfinished.path()).with_context(|| format!("make the image of {suite}"))?;
             fs::rename(unfinished.keep(), &dir)?;
+            forget_others(&beds, suite, &dir)?;
         }
         Ok(Image { dir })
     }
@@ -61,6 +61,18 @@ impl Image {
     pub(super) fn kernel(&self) -> PathBuf {
         self.dir.join("vmlinuz")
     }
+}
+
+/// Removes the images of a release that another recipe has made.
+fn forget_others(beds: &Path, suite: &str, dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(beds)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&format!("{suite}-")) && path != dir {
+            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn make(suite: &str, output: &Path) -> Result<()> {

@@ -52,7 +52,8 @@ impl Bed {
     fn timeout(self) -> Duration {
         Duration::from_secs(match self {
             Bed::Container => 120,
-            Bed::Machine | Bed::OldMachine => 420,
+            // A few minutes, but on a busy host much longer.
+            Bed::Machine | Bed::OldMachine => 900,
         })
     }
 }
