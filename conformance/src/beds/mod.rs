@@ -119,6 +119,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         arguments.beds.clone()
     };
+    let filter = &arguments.case;
+    ensure!(
+        beds.iter().any(|bed| !guest::names(*bed, filter).is_empty()),
+        "no case of these beds has {filter:?} in its name"
+    );
     let run = Run {
         arguments,
         cache,
