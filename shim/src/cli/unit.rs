@@ -84,7 +84,7 @@ fn through(unit: &mut unit::Unit, mut request: Request, credentials: &[&str]) ->
         .cgroups_path
         .get_or_insert_with(|| format!("sandbox-{name}"));
     absolute(&mut request, &std::env::current_dir()?);
-    let launch = run::decide(&request, false)?.launch;
+    let launch = run::decide(&request, false, true)?.launch;
     unit.limits = Limits {
         memory: launch.memory,
         cpu_percent: launch.cpus.map(|cpus| (cpus * 100.0).ceil() as u64),
