@@ -64,12 +64,12 @@ VARIABLES
     \* @type: Str;
     reply,     \* what the workload hears when the transaction is done: an address, "refused", or "none" of it
     \* @type: Str;
-    told       \* the address that the workload holds, while its time to live lasts
+    holds       \* the address that the workload holds, while its time to live lasts
 
 world == <<dns>>
 rules == <<covers, loaded>>
-names == <<pending, query, upstream, reply, told>>
-vars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query, upstream, reply, told>>
+names == <<pending, query, upstream, reply, holds>>
+vars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query, upstream, reply, holds>>
 
 Families == {"v4", "v6"}
 Family(a) == IF a \in {"n6", "x6"} THEN "v6" ELSE "v4"
@@ -89,7 +89,7 @@ TypeOK ==
     /\ query \in {"none", "permitted", "other"}
     /\ upstream \in {"none", "permitted", "refresh", "other"}
     /\ reply \in {"none", "refused"} \cup Addresses
-    /\ told \in {"none"} \cup Addresses
+    /\ holds \in {"none"} \cup Addresses
 
 Init ==
     /\ front = "idle"
@@ -104,7 +104,7 @@ Init ==
     /\ query = "none"
     /\ upstream = "none"
     /\ reply = "none"
-    /\ told = "none"
+    /\ holds = "none"
 
 -----------------------------------------------------------------------------
 (* Set-up, in order. *)
@@ -147,14 +147,14 @@ Ask(q) ==
     /\ workload = "running"
     /\ query = "none"
     /\ query' = q
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, holds>>
 
 (* Another name: the question does not leave the host. *)
 Refuse ==
     /\ resolver = "running"
     /\ query = "other"
     /\ query' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, holds>>
 
 Forward ==
     /\ resolver = "running"
@@ -162,7 +162,7 @@ Forward ==
     /\ upstream = "none"
     /\ pending = {}
     /\ upstream' = query
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, reply, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, reply, holds>>
 
 (* On its own, before the elements expire. *)
 Refresh ==
@@ -170,10 +170,10 @@ Refresh ==
     /\ upstream = "none"
     /\ pending = {}
     /\ upstream' = "refresh"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, reply, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, reply, holds>>
 
 (* What the workload holds stays permitted while it holds it; a private address never becomes permitted. *)
-Held == IF told = "none" THEN {} ELSE {told}
+Held == IF holds = "none" THEN {} ELSE {holds}
 Answer == {a \in {dns} : Public(a)}
 
 Answered ==
@@ -182,7 +182,7 @@ Answered ==
     /\ upstream' = "none"
     /\ pending' = Static \cup Answer \cup Held
     /\ reply' = IF upstream = "refresh" THEN "none" ELSE IF Public(dns) THEN dns ELSE "refused"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, query, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, query, holds>>
 
 (* One transaction. The workload hears the answer to its own question only now. *)
 Load ==
@@ -190,7 +190,7 @@ Load ==
     /\ pending # {}
     /\ loaded' = pending
     /\ pending' = {}
-    /\ told' = IF workload = "running" /\ reply \in Addresses THEN reply ELSE told
+    /\ holds' = IF workload = "running" /\ reply \in Addresses THEN reply ELSE holds
     /\ query' = IF reply = "none" THEN query ELSE "none"
     /\ reply' = "none"
     /\ UNCHANGED <<front, netns, covers, link, resolver, workload, world, upstream>>
@@ -201,11 +201,11 @@ LoadFails ==
     /\ pending' = {}
     /\ query' = IF reply = "none" THEN query ELSE "none"
     /\ reply' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, upstream, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, upstream, holds>>
 
 TimeToLiveEnds ==
-    /\ told # "none"
-    /\ told' = "none"
+    /\ holds # "none"
+    /\ holds' = "none"
     /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, upstream, reply>>
 
 (* Without a resolver the workload waits no longer than it likes. *)
@@ -213,7 +213,7 @@ TimeOut ==
     /\ resolver = "none"
     /\ query # "none"
     /\ query' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, told>>
+    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, holds>>
 
 NameMoves(a) ==
     /\ dns # a
@@ -227,7 +227,7 @@ Exit ==
     /\ workload = "running"
     /\ workload' = "none"
     /\ query' = "none"
-    /\ told' = "none"
+    /\ holds' = "none"
     /\ UNCHANGED <<front, netns, rules, link, resolver, world, pending, upstream, reply>>
 
 Stop ==
@@ -237,7 +237,7 @@ Stop ==
     /\ upstream' = "none"
     /\ pending' = {}
     /\ reply' = "none"
-    /\ UNCHANGED <<netns, rules, link, resolver, workload, world, query, told>>
+    /\ UNCHANGED <<netns, rules, link, resolver, workload, world, query, holds>>
 
 Fail ==
     /\ front \in {"netns", "rules", "resolver", "link"}
@@ -270,7 +270,7 @@ Kill ==
     /\ upstream' = "none"
     /\ pending' = {}
     /\ reply' = "none"
-    /\ UNCHANGED <<netns, rules, link, workload, world, query, told>>
+    /\ UNCHANGED <<netns, rules, link, workload, world, query, holds>>
 
 Expire(a) ==
     /\ front = "dead"
@@ -283,7 +283,7 @@ SweepWorkload ==
     /\ workload = "running"
     /\ workload' = "none"
     /\ query' = "none"
-    /\ told' = "none"
+    /\ holds' = "none"
     /\ UNCHANGED <<front, netns, rules, link, resolver, world, pending, upstream, reply>>
 
 SweepLink ==
@@ -338,7 +338,7 @@ OnlyGranted == \A a \in Addresses : Reaches(a) => a \in Static \cup {n \in Answe
 NoGap == workload = "running" => \A a \in Static : Reaches(a)
 
 (* An address that the workload was told is permitted before it hears of it, and while it holds it. *)
-ToldIsPermitted == (told # "none" /\ front = "running") => Reaches(told)
+ToldIsPermitted == (holds # "none" /\ front = "running") => Reaches(holds)
 
 (* No question for another name leaves the host. *)
 NothingLeaksByName == upstream # "other"

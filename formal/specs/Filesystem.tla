@@ -53,7 +53,7 @@ VARIABLES
     \* @type: Str;
     at,          \* the directory that the lookup has reached: a descriptor
     \* @type: Seq(Str);
-    todo,        \* components left
+    rest,        \* components left
     \* @type: Int;
     followed,    \* links in this lookup
     \* @type: Int;
@@ -74,9 +74,9 @@ VARIABLES
     oldroot      \* the host's tree, for this process
 
 tree == <<x, above>>
-lookup == <<walk, at, todo, followed, retries, made>>
+lookup == <<walk, at, rest, followed, retries, made>>
 mounts == <<propagation, leaked, hidden, oldroot>>
-vars == <<stage, walk, at, todo, followed, retries, x, above, made, propagation, leaked, hidden, oldroot>>
+vars == <<stage, walk, at, rest, followed, retries, x, above, made, propagation, leaked, hidden, oldroot>>
 
 Path == <<"x", "y">>
 Own == {"root", "x", "y", "new"}
@@ -103,7 +103,7 @@ Init ==
     /\ stage = "begin"
     /\ walk = "idle"
     /\ at = "root"
-    /\ todo = <<>>
+    /\ rest = <<>>
     /\ followed = 0
     /\ retries = 0
     /\ x = "dir"
@@ -151,38 +151,38 @@ Begin(where) ==
     /\ stage' = where
     /\ walk' = "walking"
     /\ at' = "root"
-    /\ todo' = Path
+    /\ rest' = Path
     /\ followed' = 0
     /\ retries' = 0
     /\ made' = "none"
     /\ UNCHANGED <<tree, mounts>>
 
-Walking == Busy /\ walk = "walking" /\ todo # <<>>
-Next1 == Entry(at, Head(todo))
+Walking == Busy /\ walk = "walking" /\ rest # <<>>
+Next1 == Entry(at, Head(rest))
 
 Enter ==
     /\ Walking
-    /\ Head(todo) # ".."
+    /\ Head(rest) # ".."
     /\ Next1 \in Nodes
     /\ at' = Next1
-    /\ todo' = Tail(todo)
+    /\ rest' = Tail(rest)
     /\ UNCHANGED <<stage, walk, followed, retries, made, tree, mounts>>
 
 MayFollow == stage # "proc" /\ followed < MaxLinks
 
 Follow ==
     /\ Walking
-    /\ Head(todo) # ".."
+    /\ Head(rest) # ".."
     /\ Next1 \in Links
     /\ MayFollow
     /\ at' = LinkFrom(Next1, at)
-    /\ todo' = LinkTo(Next1) \o Tail(todo)
+    /\ rest' = LinkTo(Next1) \o Tail(rest)
     /\ followed' = followed + 1
     /\ UNCHANGED <<stage, walk, retries, made, tree, mounts>>
 
 RefuseLink ==
     /\ Walking
-    /\ Head(todo) # ".."
+    /\ Head(rest) # ".."
     /\ Next1 \in Links
     /\ ~MayFollow
     /\ stage' = "failed"
@@ -190,27 +190,27 @@ RefuseLink ==
 
 GoUp ==
     /\ Walking
-    /\ Head(todo) = ".."
+    /\ Head(rest) = ".."
     /\ Beneath(at)
     /\ at' = IF at = "root" THEN "root" ELSE Parent(at)
-    /\ todo' = Tail(todo)
+    /\ rest' = Tail(rest)
     /\ UNCHANGED <<stage, walk, followed, retries, made, tree, mounts>>
 
 (* A rename has raced with `..`. *)
 BeginAgain ==
     /\ Walking
-    /\ Head(todo) = ".."
+    /\ Head(rest) = ".."
     /\ ~Beneath(at)
     /\ retries < MaxRetries
     /\ retries' = retries + 1
     /\ at' = "root"
-    /\ todo' = Path
+    /\ rest' = Path
     /\ followed' = 0
     /\ UNCHANGED <<stage, walk, made, tree, mounts>>
 
 GiveUp ==
     /\ Walking
-    /\ Head(todo) = ".."
+    /\ Head(rest) = ".."
     /\ ~Beneath(at)
     /\ retries = MaxRetries
     /\ stage' = "failed"
@@ -219,11 +219,11 @@ GiveUp ==
 (* Only the last component of the path itself is ever made, and once. *)
 Miss ==
     /\ Walking
-    /\ Head(todo) # ".."
+    /\ Head(rest) # ".."
     /\ Next1 = "absent"
-    /\ walk' = IF todo = <<"y">> /\ made = "none" THEN "missing" ELSE walk
-    /\ stage' = IF todo = <<"y">> /\ made = "none" THEN stage ELSE "failed"
-    /\ UNCHANGED <<at, todo, followed, retries, made, tree, mounts>>
+    /\ walk' = IF rest = <<"y">> /\ made = "none" THEN "missing" ELSE walk
+    /\ stage' = IF rest = <<"y">> /\ made = "none" THEN stage ELSE "failed"
+    /\ UNCHANGED <<at, rest, followed, retries, made, tree, mounts>>
 
 Make ==
     /\ Busy
@@ -231,16 +231,16 @@ Make ==
     /\ made' = at
     /\ walk' = "walking"
     /\ at' = "root"
-    /\ todo' = Path
+    /\ rest' = Path
     /\ followed' = 0
     /\ UNCHANGED <<stage, retries, tree, mounts>>
 
 Found ==
     /\ Busy
     /\ walk = "walking"
-    /\ todo = <<>>
+    /\ rest = <<>>
     /\ walk' = "found"
-    /\ UNCHANGED <<stage, at, todo, followed, retries, made, tree, mounts>>
+    /\ UNCHANGED <<stage, at, rest, followed, retries, made, tree, mounts>>
 
 -----------------------------------------------------------------------------
 (* The road. *)
@@ -273,7 +273,7 @@ AttachBind ==
     /\ walk' = "idle"
     /\ at' = at
     /\ leaked' = Leaks
-    /\ UNCHANGED <<todo, followed, retries, made, tree, propagation, hidden, oldroot>>
+    /\ UNCHANGED <<rest, followed, retries, made, tree, propagation, hidden, oldroot>>
 
 BeginProc ==
     /\ stage = "bound"
@@ -286,7 +286,7 @@ AttachProc ==
     /\ walk' = "idle"
     /\ leaked' = Leaks
     /\ hidden' = {}
-    /\ UNCHANGED <<at, todo, followed, retries, made, tree, propagation, oldroot>>
+    /\ UNCHANGED <<at, rest, followed, retries, made, tree, propagation, oldroot>>
 
 (* They may mount what they like. *)
 Hooks ==
@@ -355,7 +355,8 @@ Next ==
     \/ \E l \in Links : Exchange(l)
     \/ Move
 
-Fairness == WF_vars(Lookup \/ Road)
+(* Who has begun goes on. *)
+Fairness == WF_vars(stage # "begin" /\ (Lookup \/ Road))
 
 Spec == Init /\ [][Next]_vars /\ Fairness
 
@@ -378,7 +379,7 @@ HiddenAtLast == stage = "running" => hidden = {"masked", "readonly", "root"} /\ 
 WritableWhileNeeded == walk # "idle" /\ Busy => "root" \notin hidden
 
 (* Whatever the adversary does, the child ends its set-up or fails. *)
-Ends == <>(stage \in {"running", "failed"})
+Ends == (stage = "slaved") ~> (stage \in {"running", "failed"})
 
 (* What is hidden stays hidden. *)
 StaysHidden == [][hidden \subseteq hidden']_vars

@@ -41,21 +41,21 @@ CONSTANTS
 
 VARIABLES
     \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, asks: Set(Str) };
-    ask,
+    wish,
     \* @type: Str;
-    phase,
+    road,
     \* @type: Set(Str);
-    refused,
+    denied,
     \* @type: Bool;
-    warned,     \* whether the user was told what is left out
+    informed,   \* whether the user was told what is left out
     \* @type: Str;
-    netns,      \* the namespace that runsc is started in: "host", "empty", "ruled", or "none" yet
+    space,      \* the namespace that runsc is started in: "host", "empty", "ruled", or "none" yet
     \* @type: Str;
     stack,      \* the network that the running sandbox has
     \* @type: Str;
     container   \* as runsc sees it
 
-vars == <<ask, phase, refused, warned, netns, stack, container>>
+vars == <<wish, road, denied, informed, space, stack, container>>
 
 (* "ignored" and "rejected" stand for a field that runsc leaves out in silence, or rejects late. *)
 Asks == [runtime : Runtimes, mode : Modes, network : {"none", "bridge", "gvisor-host"}, consent : BOOLEAN,
@@ -64,124 +64,124 @@ Asks == [runtime : Runtimes, mode : Modes, network : {"none", "bridge", "gvisor-
 Phases == {"asked", "taken", "refused", "prepared", "created", "started", "killing", "deleting", "clearing", "done", "dead"}
 
 TypeOK ==
-    /\ ask \in Asks
-    /\ phase \in Phases
-    /\ refused \in SUBSET {"network", "ignored", "rejected"}
-    /\ warned \in BOOLEAN
-    /\ netns \in {"none", "host", "empty", "ruled"}
+    /\ wish \in Asks
+    /\ road \in Phases
+    /\ denied \in SUBSET {"network", "ignored", "rejected"}
+    /\ informed \in BOOLEAN
+    /\ space \in {"none", "host", "empty", "ruled"}
     /\ stack \in {"none", "host", "sandbox"}
     /\ container \in {"none", "created", "running", "stopped"}
 
 Init ==
-    /\ ask \in Asks
-    /\ phase = "asked"
-    /\ refused = {}
-    /\ warned = FALSE
-    /\ netns = "none"
+    /\ wish \in Asks
+    /\ road = "asked"
+    /\ denied = {}
+    /\ informed = FALSE
+    /\ space = "none"
     /\ stack = "none"
     /\ container = "none"
 
 -----------------------------------------------------------------------------
-IsGvisor == ask.runtime = "gvisor"
-LeftOut == IsGvisor /\ "ignored" \in ask.asks
+IsGvisor == wish.runtime = "gvisor"
+LeftOut == IsGvisor /\ "ignored" \in wish.asks
 
 Refusals ==
-    (IF ask.network = "gvisor-host" /\ ~(IsGvisor /\ ask.mode = "agent" /\ ask.host_consent) THEN {"network"} ELSE {})
-    \cup (IF IsGvisor /\ "rejected" \in ask.asks THEN {"rejected"} ELSE {})
-    \cup (IF LeftOut /\ ~(ask.mode = "agent" /\ ask.consent) THEN {"ignored"} ELSE {})
+    (IF wish.network = "gvisor-host" /\ ~(IsGvisor /\ wish.mode = "agent" /\ wish.host_consent) THEN {"network"} ELSE {})
+    \cup (IF IsGvisor /\ "rejected" \in wish.asks THEN {"rejected"} ELSE {})
+    \cup (IF LeftOut /\ ~(wish.mode = "agent" /\ wish.consent) THEN {"ignored"} ELSE {})
 
 Decide ==
-    /\ phase = "asked"
-    /\ refused' = Refusals
-    /\ phase' = IF Refusals = {} THEN "taken" ELSE "refused"
-    /\ warned' = (Refusals = {} /\ LeftOut)
-    /\ UNCHANGED <<ask, netns, stack, container>>
+    /\ road = "asked"
+    /\ denied' = Refusals
+    /\ road' = IF Refusals = {} THEN "taken" ELSE "refused"
+    /\ informed' = (Refusals = {} /\ LeftOut)
+    /\ UNCHANGED <<wish, space, stack, container>>
 
 (* The rules are there before runsc is. *)
 Prepare ==
-    /\ phase = "taken"
-    /\ phase' = "prepared"
-    /\ netns' = CASE ask.network = "none" -> "empty"
-                  [] ask.network = "bridge" -> "ruled"
+    /\ road = "taken"
+    /\ road' = "prepared"
+    /\ space' = CASE wish.network = "none" -> "empty"
+                  [] wish.network = "bridge" -> "ruled"
                   [] OTHER -> "host"
-    /\ UNCHANGED <<ask, refused, warned, stack, container>>
+    /\ UNCHANGED <<wish, denied, informed, stack, container>>
 
 (* `--network`, the same with each command. *)
-Flag == IF ask.network = "none" THEN "none" ELSE "host"
+Flag == IF wish.network = "none" THEN "none" ELSE "host"
 Told == IF IsGvisor THEN Flag ELSE "host"
 
 Create ==
-    /\ phase = "prepared"
-    /\ phase' = "created"
+    /\ road = "prepared"
+    /\ road' = "created"
     /\ container' = "created"
     /\ stack' = Told
-    /\ UNCHANGED <<ask, refused, warned, netns>>
+    /\ UNCHANGED <<wish, denied, informed, space>>
 
 Start ==
-    /\ phase = "created"
+    /\ road = "created"
     /\ container = "created"
-    /\ phase' = "started"
+    /\ road' = "started"
     /\ container' = "running"
     /\ stack' = Told
-    /\ UNCHANGED <<ask, refused, warned, netns>>
+    /\ UNCHANGED <<wish, denied, informed, space>>
 
 Fail ==
-    /\ phase \in {"taken", "prepared", "created"}
-    /\ phase' = "killing"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack, container>>
+    /\ road \in {"taken", "prepared", "created"}
+    /\ road' = "killing"
+    /\ UNCHANGED <<wish, denied, informed, space, stack, container>>
 
 (* The workload ends, or the whole sandbox does. *)
 End ==
     /\ container \in {"created", "running"}
     /\ container' = "stopped"
     /\ stack' = "none"
-    /\ UNCHANGED <<ask, phase, refused, warned, netns>>
+    /\ UNCHANGED <<wish, road, denied, informed, space>>
 
 (* Nothing is left to start. *)
 FindEnded ==
-    /\ phase = "created"
+    /\ road = "created"
     /\ container = "stopped"
-    /\ phase' = "killing"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack, container>>
+    /\ road' = "killing"
+    /\ UNCHANGED <<wish, denied, informed, space, stack, container>>
 
 Stop ==
-    /\ phase = "started"
-    /\ phase' = "killing"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack, container>>
+    /\ road = "started"
+    /\ road' = "killing"
+    /\ UNCHANGED <<wish, denied, informed, space, stack, container>>
 
 (* SIGKILL; `state` is asked until it says stopped. *)
 SeeStopped ==
-    /\ phase = "killing"
+    /\ road = "killing"
     /\ container \in {"none", "stopped"}
-    /\ phase' = "deleting"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack, container>>
+    /\ road' = "deleting"
+    /\ UNCHANGED <<wish, denied, informed, space, stack, container>>
 
 Delete ==
-    /\ phase = "deleting"
-    /\ phase' = "clearing"
+    /\ road = "deleting"
+    /\ road' = "clearing"
     /\ container' = "none"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack>>
+    /\ UNCHANGED <<wish, denied, informed, space, stack>>
 
 Clear ==
-    /\ phase = "clearing"
-    /\ phase' = "done"
-    /\ netns' = "none"
-    /\ UNCHANGED <<ask, refused, warned, stack, container>>
+    /\ road = "clearing"
+    /\ road' = "done"
+    /\ space' = "none"
+    /\ UNCHANGED <<wish, denied, informed, stack, container>>
 
 -----------------------------------------------------------------------------
 Kill ==
-    /\ phase \in {"prepared", "created", "started", "killing", "deleting", "clearing"}
-    /\ phase' = "dead"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack, container>>
+    /\ road \in {"prepared", "created", "started", "killing", "deleting", "clearing"}
+    /\ road' = "dead"
+    /\ UNCHANGED <<wish, denied, informed, space, stack, container>>
 
 (* The next command finds what the killed one has left, and ends it on the same road. *)
 Sweep ==
-    /\ phase = "dead"
-    /\ phase' = "killing"
-    /\ UNCHANGED <<ask, refused, warned, netns, stack, container>>
+    /\ road = "dead"
+    /\ road' = "killing"
+    /\ UNCHANGED <<wish, denied, informed, space, stack, container>>
 
 Rest ==
-    /\ phase \in {"refused", "done"}
+    /\ road \in {"refused", "done"}
     /\ UNCHANGED vars
 
 -----------------------------------------------------------------------------
@@ -205,37 +205,37 @@ Running == container = "running"
 Reach ==
     CASE stack = "none" -> "nothing"
       [] stack = "sandbox" -> "unknown"
-      [] netns = "empty" -> "nothing"
-      [] netns = "ruled" -> "rules"
-      [] netns = "host" -> "host"
+      [] space = "empty" -> "nothing"
+      [] space = "ruled" -> "rules"
+      [] space = "host" -> "host"
       [] OTHER -> "unknown"
 
 NetworkAsAsked ==
     Running =>
-        /\ ask.network = "none" => Reach = "nothing"
-        /\ ask.network = "bridge" => Reach = "rules"
-        /\ ask.network = "gvisor-host" => Reach = "host"
+        /\ wish.network = "none" => Reach = "nothing"
+        /\ wish.network = "bridge" => Reach = "rules"
+        /\ wish.network = "gvisor-host" => Reach = "host"
 
 (* The host's network never without the word of consent, and never in a strict mode. *)
-HostNeedsConsent == (Running /\ Reach = "host") => (IsGvisor /\ ask.mode = "agent" /\ ask.host_consent)
+HostNeedsConsent == (Running /\ Reach = "host") => (IsGvisor /\ wish.mode = "agent" /\ wish.host_consent)
 
 (* Nothing that was asked for is left out in silence, and nothing at all in the strict modes. *)
-NothingInSilence == (Running /\ LeftOut) => (warned /\ ask.mode = "agent" /\ ask.consent)
+NothingInSilence == (Running /\ LeftOut) => (informed /\ wish.mode = "agent" /\ wish.consent)
 
 (* runsc is not called with what it would reject. *)
-NothingRejectedLate == container # "none" => ~(IsGvisor /\ "rejected" \in ask.asks)
+NothingRejectedLate == container # "none" => ~(IsGvisor /\ "rejected" \in wish.asks)
 
-RefusalIsExplained == phase = "refused" <=> refused # {}
+RefusalIsExplained == road = "refused" <=> denied # {}
 
 (* The strict modes are served with what gVisor enforces. *)
-StrictIsServed == (ask.asks = {} /\ ask.network # "gvisor-host") => phase # "refused"
+StrictIsServed == (wish.asks = {} /\ wish.network # "gvisor-host") => road # "refused"
 
 (* What is deleted is gone: no sandbox outlives its record, no namespace its container. *)
-NothingLeft == phase = "done" => container = "none" /\ netns = "none" /\ stack = "none"
-RulesOutlive == container # "none" => netns # "none"
+NothingLeft == road = "done" => container = "none" /\ space = "none" /\ stack = "none"
+RulesOutlive == container # "none" => space # "none"
 
 (* Deleted only after it has stopped. *)
 DeletedStopped == [][(container # "none" /\ container' = "none") => container = "stopped"]_vars
 
-Ends == <>(phase \in {"refused", "done"})
+Ends == <>(road \in {"refused", "done"})
 =============================================================================

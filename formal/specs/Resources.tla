@@ -58,7 +58,7 @@ VARIABLES
     \* @type: Str;
     record,         \* the state directory
     \* @type: Str;
-    cgroup,
+    group,
     \* @type: Str -> Str;
     place,          \* where each process is
     \* @type: Str;
@@ -66,7 +66,7 @@ VARIABLES
     \* @type: Str;
     deleter         \* how far `delete --force` is
 
-vars == <<version, pidns, runtime, record, cgroup, place, program, deleter>>
+vars == <<version, pidns, runtime, record, group, place, program, deleter>>
 
 Processes == {"init"} \cup Others
 
@@ -78,7 +78,7 @@ TypeOK ==
     /\ pidns \in PidNamespaces
     /\ runtime \in Runtime
     /\ record \in {"none", "empty", "intent", "full"}
-    /\ cgroup \in {"none", "made", "limited"}
+    /\ group \in {"none", "made", "limited"}
     /\ place \in [Processes -> {"none", "entering", "inside", "below"}]
     /\ program \in {"none", "setup", "ready", "released", "running"}
     /\ deleter \in {"idle", "killing", "removing", "forgetting"}
@@ -88,7 +88,7 @@ Init ==
     /\ pidns \in PidNamespaces
     /\ runtime = "idle"
     /\ record = "none"
-    /\ cgroup = "none"
+    /\ group = "none"
     /\ place = [p \in Processes |-> "none"]
     /\ program = "none"
     /\ deleter = "idle"
@@ -109,24 +109,24 @@ MakeState ==
     /\ runtime = "idle"
     /\ runtime' = "recording"
     /\ record' = "empty"
-    /\ UNCHANGED <<version, pidns, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, group, place, program, deleter>>
 
 WriteIntent ==
     /\ runtime = "recording"
     /\ runtime' = "recorded"
     /\ record' = "intent"
-    /\ UNCHANGED <<version, pidns, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, group, place, program, deleter>>
 
 MakeCgroup ==
     /\ runtime = "recorded"
     /\ runtime' = "made"
-    /\ cgroup' = "made"
+    /\ group' = "made"
     /\ UNCHANGED <<version, pidns, record, place, program, deleter>>
 
 SetLimits ==
     /\ runtime = "made"
     /\ runtime' = "limited"
-    /\ cgroup' = "limited"
+    /\ group' = "limited"
     /\ UNCHANGED <<version, pidns, record, place, program, deleter>>
 
 Clone ==
@@ -134,14 +134,14 @@ Clone ==
     /\ runtime' = "forked"
     /\ program' = "setup"
     /\ place' = [place EXCEPT !["init"] = IF version = "v2" THEN "inside" ELSE "entering"]
-    /\ UNCHANGED <<version, pidns, record, cgroup, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, deleter>>
 
 Publish ==
     /\ runtime = "forked"
     /\ program = "ready"
     /\ runtime' = "published"
     /\ record' = "full"
-    /\ UNCHANGED <<version, pidns, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, group, place, program, deleter>>
 
 (* `create`: the first process waits for `start` from now on. *)
 Leave ==
@@ -149,7 +149,7 @@ Leave ==
     /\ program \in {"ready", "none"}
     /\ runtime' = "left"
     /\ program' = IF program = "ready" THEN "released" ELSE program
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, deleter>>
 
 (* `run`: it goes on at once. *)
 Follow ==
@@ -157,21 +157,21 @@ Follow ==
     /\ program = "ready"
     /\ runtime' = "foreground"
     /\ program' = "released"
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, deleter>>
 
 (* `run --detach`. *)
 Detach ==
     /\ runtime = "foreground"
     /\ program = "running"
     /\ runtime' = "left"
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, program, deleter>>
 
 (* `run` has seen the end of the program. *)
 Reap ==
     /\ runtime = "foreground"
     /\ program = "none"
     /\ runtime' = "killing"
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, program, deleter>>
 
 -----------------------------------------------------------------------------
 (* The runtime takes back, after any failure and at the end of `run`. *)
@@ -179,7 +179,7 @@ Reap ==
 Fail ==
     /\ runtime \in {"recording", "recorded", "made", "limited", "forked", "published"}
     /\ runtime' = "killing"
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, program, deleter>>
 
 (* It knows what it has made, whatever the record says. *)
 UndoProcesses ==
@@ -187,13 +187,13 @@ UndoProcesses ==
     /\ runtime' = "removing"
     /\ place' = EndKilled
     /\ program' = "none"
-    /\ UNCHANGED <<version, pidns, record, cgroup, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, deleter>>
 
 UndoCgroup ==
     /\ runtime = "removing"
     /\ Empty
     /\ runtime' = "forgetting"
-    /\ cgroup' = "none"
+    /\ group' = "none"
     /\ UNCHANGED <<version, pidns, record, place, program, deleter>>
 
 (* Somebody has come in meanwhile: the record stays, for `delete`. *)
@@ -201,13 +201,13 @@ UndoGivesUp ==
     /\ runtime = "removing"
     /\ ~Empty
     /\ runtime' = "left"
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, program, deleter>>
 
 UndoState ==
     /\ runtime = "forgetting"
     /\ runtime' = "left"
     /\ record' = "none"
-    /\ UNCHANGED <<version, pidns, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, group, place, program, deleter>>
 
 -----------------------------------------------------------------------------
 (* The first process. *)
@@ -215,20 +215,20 @@ UndoState ==
 Join ==
     /\ program = "setup"
     /\ place["init"] = "entering"
-    /\ cgroup # "none"
+    /\ group # "none"
     /\ place' = [place EXCEPT !["init"] = "inside"]
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, program, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, program, deleter>>
 
 Ready ==
     /\ program = "setup"
     /\ Within("init")
     /\ program' = "ready"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, place, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, place, deleter>>
 
 Start ==
     /\ program = "released"
     /\ program' = "running"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, place, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, place, deleter>>
 
 (* It sees the end of its runtime: by the signal that it asked for, or by the end of the channel. *)
 FollowRuntime ==
@@ -236,7 +236,7 @@ FollowRuntime ==
     /\ program \in {"setup", "ready"}
     /\ place' = InitKilled
     /\ program' = "none"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, deleter>>
 
 -----------------------------------------------------------------------------
 (* The workload, and the operator's hooks before it. *)
@@ -247,25 +247,25 @@ Fork(p, q) ==
     /\ ~Alive(q)
     /\ q # "init"
     /\ place' = [place EXCEPT ![q] = place[p]]
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, program, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, program, deleter>>
 
 MoveBelow(p) ==
     /\ program = "running"
     /\ place[p] = "inside"
     /\ place' = [place EXCEPT ![p] = "below"]
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, program, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, program, deleter>>
 
 InitExits ==
     /\ program = "running"
     /\ place' = InitKilled
     /\ program' = "none"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, deleter>>
 
 OtherExits(p) ==
     /\ p # "init"
     /\ Alive(p)
     /\ place' = [place EXCEPT ![p] = "none"]
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, program, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, program, deleter>>
 
 (* `exec` looks at the container without its lock. *)
 Exec(q) ==
@@ -274,14 +274,14 @@ Exec(q) ==
     /\ q # "init"
     /\ ~Alive(q)
     /\ place' = [place EXCEPT ![q] = IF version = "v2" THEN "inside" ELSE "entering"]
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, program, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, program, deleter>>
 
 ExecJoin(q) ==
     /\ q # "init"
     /\ place[q] = "entering"
-    /\ cgroup # "none"
+    /\ group # "none"
     /\ place' = [place EXCEPT ![q] = "inside"]
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, program, deleter>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, program, deleter>>
 
 -----------------------------------------------------------------------------
 (* `delete --force`. It needs the lock, which goes with the process that holds it. *)
@@ -291,7 +291,7 @@ BeginDelete ==
     /\ record # "none"
     /\ runtime \in {"left", "dead"}
     /\ deleter' = "killing"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, place, program>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, place, program>>
 
 (* Through a record that was written before anything was made nobody is killed: the group may be another's. *)
 DeleteKills ==
@@ -299,13 +299,13 @@ DeleteKills ==
     /\ deleter' = "removing"
     /\ place' = IF record = "full" THEN EndKilled ELSE place
     /\ program' = IF record = "full" THEN "none" ELSE program
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group>>
 
 DeleteCgroup ==
     /\ deleter = "removing"
     /\ Empty
     /\ deleter' = "forgetting"
-    /\ cgroup' = "none"
+    /\ group' = "none"
     /\ UNCHANGED <<version, pidns, runtime, record, place, program>>
 
 (* An error: the record stays, so that it can be repeated. *)
@@ -313,13 +313,13 @@ DeleteGivesUp ==
     /\ deleter = "removing"
     /\ ~Empty
     /\ deleter' = "idle"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, place, program>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, place, program>>
 
 DeleteState ==
     /\ deleter = "forgetting"
     /\ deleter' = "idle"
     /\ record' = "none"
-    /\ UNCHANGED <<version, pidns, runtime, cgroup, place, program>>
+    /\ UNCHANGED <<version, pidns, runtime, group, place, program>>
 
 -----------------------------------------------------------------------------
 (* SIGKILL. *)
@@ -327,12 +327,12 @@ DeleteState ==
 KillRuntime ==
     /\ runtime \notin {"idle", "left", "dead"}
     /\ runtime' = "dead"
-    /\ UNCHANGED <<version, pidns, record, cgroup, place, program, deleter>>
+    /\ UNCHANGED <<version, pidns, record, group, place, program, deleter>>
 
 KillDeleter ==
     /\ deleter # "idle"
     /\ deleter' = "idle"
-    /\ UNCHANGED <<version, pidns, runtime, record, cgroup, place, program>>
+    /\ UNCHANGED <<version, pidns, runtime, record, group, place, program>>
 
 (* All is over. *)
 Over == runtime \in {"left", "dead"} /\ record = "none" /\ program = "none" /\ \A p \in Processes : ~Alive(p)
@@ -380,10 +380,10 @@ Spec == Init /\ [][Next]_vars /\ Fairness
 
 -----------------------------------------------------------------------------
 (* Limits are in force, and the first process is inside, before the workload's first instruction. *)
-LimitsFirst == program = "running" => cgroup = "limited" /\ Within("init")
+LimitsFirst == program = "running" => group = "limited" /\ Within("init")
 
 (* No group is entered before its limits are set. *)
-NoUnlimitedMember == ~Empty => cgroup = "limited"
+NoUnlimitedMember == ~Empty => group = "limited"
 
 (* Nothing that the workload or a hook has forked is outside; only who is on its way in, still under the runtime's
    own code, may be. *)
@@ -393,10 +393,10 @@ NothingEscapes ==
         /\ p = "init" => program \in {"setup", "none"}
 
 (* What is there can be found: the record is written before anything is made and goes last. *)
-NothingLost == (cgroup # "none" \/ (Alive("init") /\ runtime # "dead")) => record # "none"
+NothingLost == (group # "none" \/ (Alive("init") /\ runtime # "dead")) => record # "none"
 
 (* A record that says that all is there is right. *)
-RecordIsTrue == (record = "full" /\ program # "none") => cgroup = "limited"
+RecordIsTrue == (record = "full" /\ program # "none") => group = "limited"
 
 (* A creation that has failed leaves nothing behind; only who comes in through `exec` can keep the end of `run`. *)
 FailureLeavesNothing == (runtime = "left" /\ record # "none") => record = "full"
@@ -404,13 +404,13 @@ FailureLeavesNothing == (runtime = "left" /\ record # "none") => record = "full"
 (* Only what was recorded in full is started. *)
 RecordedFirst == program \in {"released", "running"} => record = "full"
 
-Gone == record = "none" /\ cgroup = "none" /\ \A p \in Processes : ~Alive(p)
+Gone == record = "none" /\ group = "none" /\ \A p \in Processes : ~Alive(p)
 
 (* Everything is freed at last, wherever SIGKILL has hit. *)
 FreedAtLast == <>[]Gone
 
 (* Once a deletion has removed the group, no process is left in a later state, and the group does not come back. *)
-StaysFreed == [](record = "none" /\ runtime \in {"left", "dead"} => [](cgroup = "none" /\ record = "none"))
+StaysFreed == [](record = "none" /\ runtime \in {"left", "dead"} => [](group = "none" /\ record = "none"))
 
 (* A child that has lost its runtime before it was recorded does not linger. *)
 OrphansEnd == (runtime = "dead" /\ program \in {"setup", "ready"}) ~> (program = "none")
