@@ -3,7 +3,7 @@
 use crate::attend::connect_console;
 use crate::bundle::{self, Bundle, Pin};
 use crate::cgroup;
-use crate::fault::{Call, Fault};
+use crate::fault::{Call, Fault, chain};
 use crate::hooks;
 use crate::host::{self, HostFacts};
 use crate::idmap;
@@ -149,6 +149,8 @@ impl Created {
 #[derive(Debug, Default)]
 struct Undo {
     armed: bool,
+    /// Without a pid namespace of its own the end of the first process ends no other, of a hook's for example.
+    others_survive: bool,
     cgroup: Option<cgroup::Record>,
     intel_rdt: intel_rdt::Made,
     net_devices: Option<net_device::Moved>,
@@ -216,11 +218,12 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         directory,
         spec: Some(spec),
         plan,
-        record,
         undo: Undo {
             armed: true,
+            others_survive: !record.pid_namespace,
             ..Undo::default()
         },
+        record,
     }
     .run(Handed {
         given: Vec::new(),
@@ -407,14 +410,16 @@ impl Creation<'_> {
 }
 
 /// Undoes what a failed creation has made, in reverse.
-fn undo(undo: &mut Undo) {
+fn undo(undo: &mut Undo) -> Result<(), cgroup::Error> {
     if let Some(moved) = &mut undo.net_devices {
         moved.back();
     }
     undo.intel_rdt.undo();
-    if let Some(record) = &undo.cgroup {
-        let _ = record.delete();
+    let Some(record) = &undo.cgroup else { return Ok(()) };
+    if undo.others_survive {
+        record.kill_all(libc::SIGKILL)?;
     }
+    record.delete()
 }
 
 /// Lets the first process of a created container wait for `start` without this process.
@@ -447,7 +452,13 @@ fn take_down(acts: &[Act], spawned: Option<&Spawned>, made: &mut Undo, directory
         crate::log::act(*act);
         match (act, spawned) {
             (Act::End, Some(spawned)) => spawned.kill(),
-            (Act::Free, _) => undo(made),
+            (Act::Free, _) => {
+                if let Err(error) = undo(made) {
+                    // The state stays: without it nobody would find what is left.
+                    crate::log::warning(&format!("{}: delete removes what is left", chain(&error)));
+                    return;
+                }
+            }
             (Act::Remove, _) => drop(directory.take().map(Directory::remove)),
             _ => {}
         }
