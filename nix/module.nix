@@ -25,8 +25,8 @@ let
   cfg = config.services.nucleus;
   enabled = lib.filterAttrs (_: container: container.enable) cfg.containers;
 
-  # One argument of ExecStart: quoted, and safe from the expansion of $VARIABLE and %specifier.
-  argument =
+  # A word of a unit's setting: quoted, and safe from the expansion of %specifiers.
+  word =
     text:
     let
       escaped =
@@ -35,19 +35,20 @@ let
             "\\"
             "\""
             "%"
-            "$"
             "\n"
           ]
           [
             "\\\\"
             "\\\""
             "%%"
-            "$$"
             "\\n"
           ]
           text;
     in
     "\"${escaped}\"";
+  # One argument of ExecStart, where $VARIABLES are expanded as well.
+  argument = text: replaceStrings [ "$" ] [ "$$" ] (word text);
+  literal = replaceStrings [ "%" ] [ "%%" ];
   line = arguments: builtins.concatStringsSep " " (map argument arguments);
 
   set = lib.filterAttrs (_: value: value != null && value != [ ]);
@@ -159,7 +160,7 @@ let
     inherit (container) description wantedBy after;
     wants = container.after;
     unitConfig = lib.optionalAttrs (container.volumes != { }) {
-      RequiresMountsFor = map (volume: replaceStrings [ "%" ] [ "%%" ] volume.hostPath) (
+      RequiresMountsFor = map (volume: word volume.hostPath) (
         attrValues container.volumes
       );
     };
@@ -179,10 +180,10 @@ let
     # The program's word comes through the runtime, which is not always the service's main process.
     // lib.optionalAttrs (container.readiness == "notify") { NotifyAccess = "all"; }
     // lib.optionalAttrs (container.credentials != { }) {
-      LoadCredential = map (id: "${id}:${container.credentials.${id}}") (attrNames container.credentials);
+      LoadCredential = map (id: "${id}:${literal container.credentials.${id}}") (attrNames container.credentials);
     }
     // lib.optionalAttrs (container.encryptedCredentials != { }) {
-      LoadCredentialEncrypted = map (id: "${id}:${container.encryptedCredentials.${id}}") (
+      LoadCredentialEncrypted = map (id: "${id}:${literal container.encryptedCredentials.${id}}") (
         attrNames container.encryptedCredentials
       );
     }
@@ -205,7 +206,7 @@ let
   directories =
     container:
     map (
-      volume: "d \"${replaceStrings [ "%" ] [ "%%" ] volume.hostPath}\" ${volume.hostMode} ${volume.hostUser} ${volume.hostGroup} -"
+      volume: "d ${word volume.hostPath} ${volume.hostMode} ${volume.hostUser} ${volume.hostGroup} -"
     ) (filter (volume: volume.createHostPath) (attrValues container.volumes));
 
   # What a bundle has decided already.
