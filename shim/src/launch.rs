@@ -206,7 +206,8 @@ pub fn resolve(
         host_network: request.network == Some(Network::Host),
         cgroups_path: facts.cgroups.then(|| {
             let asked = request.cgroups_path.clone();
-            asked.unwrap_or_else(|| format!("/nucleus/{name}"))
+            // No parent of its own, which would stay behind or be made and removed for each sandbox.
+            asked.unwrap_or_else(|| format!("/nucleus-{name}"))
         }),
         terminal,
         timeout,

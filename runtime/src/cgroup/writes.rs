@@ -124,9 +124,6 @@ impl Target<'_> {
             Err(Error::Set {
                 source: Errno::NOENT, ..
             }) => {}
-            Err(Error::Set {
-                source: Errno::PERM, ..
-            }) if write.dispensable => return Ok(()),
             other => return other,
         }
         // The other name may exist where this one does not: look before anything is switched on for it.
@@ -190,9 +187,10 @@ impl Target<'_> {
             *open = Some((file, opened.map_err(failed)?));
         }
         match open {
-            Some((_, descriptor)) => rustix::io::write(descriptor.as_fd(), value.as_bytes())
-                .map(drop)
-                .map_err(failed),
+            Some((_, descriptor)) => match rustix::io::write(descriptor.as_fd(), value.as_bytes()) {
+                Err(Errno::PERM) if write.dispensable => Ok(()),
+                written => written.map(drop).map_err(failed),
+            },
             None => Ok(()),
         }
     }

@@ -3,11 +3,31 @@
 use std::fs;
 use std::path::Path;
 
+/// What the names of all tests' containers start with, before the process id.
+pub(super) const PREFIX: &str = "nucleus-test-";
+
 /// Processes and cgroups that carry the id in their path.
 pub(super) fn find(id: &str) -> Vec<String> {
     let mut found = processes(id);
     cgroups(Path::new("/sys/fs/cgroup"), id, 0, &mut found);
     found
+}
+
+/// Removes the cgroups of tests that were killed before they could: of processes that are no more.
+pub(super) fn sweep() {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for hierarchy in hierarchies.filter(|entry| entry.path().is_dir()) {
+        for entry in fs::read_dir(hierarchy.path()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            let pid = pid.and_then(|rest| rest.split('-').next());
+            let dead = |pid: &str| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists();
+            if pid.is_some_and(dead) {
+                // Only if nothing is in it.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
 }
 
 /// Mounts below a directory, in the mount namespace of the test.

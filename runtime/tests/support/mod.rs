@@ -29,6 +29,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -77,6 +78,8 @@ impl Host {
             lacking("/bin/busybox (apt install busybox-static)");
             return None;
         }
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(leftovers::sweep);
         let directory = tempfile::Builder::new()
             .prefix("nucleus-test-")
             .tempdir()
@@ -108,7 +111,8 @@ impl Host {
     pub(crate) fn id(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = format!(
-            "nucleus-test-{}-{}",
+            "{}{}-{}",
+            leftovers::PREFIX,
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
