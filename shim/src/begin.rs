@@ -9,7 +9,8 @@ use anyhow::Context;
 use nucleus_sys::trace::Tracee;
 use serde_json::json;
 
-/// Waits for the container, holds it against its promises, and lets its program begin. False if the runtime failed.
+/// Waits for the container, holds it against its promises, and lets its program begin. Returns its process,
+/// or nothing if the runtime failed.
 ///
 /// # Errors
 /// Each promise that is not kept, or what could not be looked at or written; the container is gone then.
@@ -19,23 +20,23 @@ pub fn begin(
     bundle: &Bundle,
     call: &Call,
     events: &mut Events,
-) -> Result<bool, anyhow::Error> {
+) -> Result<Option<i32>, anyhow::Error> {
     let Some(created) = supervised.created()? else {
-        return Ok(false);
+        return Ok(None);
     };
     let pid = created.pid;
     events.write("created", &json!({"pid": pid, "mode": decided.launch.mode}))?;
     if decided.launch.decision.rules.checked || call.report.is_some() {
         let trace = || format!("ptrace process {pid}, to look at it before its first instruction");
         let Some(tracee) = supervised.go_to_exec(pid).with_context(trace)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let checked = check(&tracee, created, decided, bundle, call, events);
         if checked.is_err() {
             drop(tracee);
             // The runtime removes the container before this process does.
             supervised.code()?;
-            return checked.map(|()| false);
+            return checked.map(|()| None);
         }
         tracee
             .detach()
@@ -45,7 +46,7 @@ pub fn begin(
         supervised.go()?;
     }
     events.write("started", &json!({"pid": pid}))?;
-    Ok(true)
+    Ok(Some(pid))
 }
 
 /// Holds a process that stands before its first instruction against what was promised, and writes the report.

@@ -73,11 +73,17 @@ pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Resu
     if let Root::Host(_) = launch.root {
         skeleton.targets(config["mounts"].as_array().into_iter().flatten());
     }
+    if !launch.clocks.is_empty() {
+        config["linux"]["timeOffsets"] = clocks(launch);
+    }
     if let Some(path) = &launch.cgroups_path {
         config["linux"]["cgroupsPath"] = json!(path);
     }
     let mut spec: Spec = serde_json::from_value(config)?;
     policy.apply(&mut spec)?;
+    if launch.init.is_some() {
+        crate::landlock::admit_init(&mut spec)?;
+    }
     let mut policies = policy.digests();
     if policies.any(|(kind, origin, _)| kind == Kind::Landlock && matches!(origin, Origin::BuiltIn(_))) {
         crate::landlock::admit(&mut spec, launch)?;
@@ -96,6 +102,8 @@ fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
         .flatten()
         .map(|(set, names)| (set.to_owned(), json!(names)))
         .collect();
+    let init = launch.init.iter().map(|_| crate::init::PATH);
+    let args: Vec<&str> = init.chain(launch.command.iter().map(String::as_str)).collect();
     json!({
         "terminal": launch.terminal,
         "user": {
@@ -104,7 +112,7 @@ fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
             "umask": 0o022,
             "additionalGids": launch.additional_groups,
         },
-        "args": launch.command,
+        "args": args,
         "env": launch.env,
         "cwd": launch.workdir,
         "noNewPrivileges": true,
@@ -132,6 +140,13 @@ fn linux(launch: &Launch) -> Value {
     })
 }
 
+fn clocks(launch: &Launch) -> Value {
+    let clocks = launch.clocks.iter();
+    let clocks =
+        clocks.map(|(clock, seconds)| ((*clock).to_owned(), json!({"secs": seconds, "nanosecs": 0})));
+    Value::Object(clocks.collect())
+}
+
 fn resources(launch: &Launch) -> Value {
     let mut resources = json!({});
     if let Some(bytes) = launch.memory {
@@ -142,6 +157,9 @@ fn resources(launch: &Launch) -> Value {
     }
     if let Some(pids) = launch.pids {
         resources["pids"] = json!({"limit": pids});
+    }
+    if !launch.io.is_empty() {
+        resources["blockIO"] = crate::block_io::json(&launch.io);
     }
     resources
 }
@@ -206,6 +224,12 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
         mounts.push(own_tmpfs(launch, "/context", &["mode=755", "tmpcopyup"]));
     }
     mounts.extend(launch.binds.iter().map(|bind| bound(launch, bind)));
+    if let Some(program) = &launch.init {
+        mounts.push(
+            json!({"destination": crate::init::PATH, "type": "bind", "source": program,
+            "options": ["bind", "ro", "nosuid", "nodev"]}),
+        );
+    }
     for (index, (_, destination)) in launch.secrets.iter().enumerate() {
         mounts.push(json!({"destination": destination, "type": "bind",
             "source": secrets.join(index.to_string()),

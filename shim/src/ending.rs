@@ -18,6 +18,21 @@ pub struct Status {
     pub pids_refused: u64,
 }
 
+impl Status {
+    /// What the first process of `--init` says of the command with its exit code: it cannot end by a signal itself.
+    #[must_use]
+    pub fn behind_init(self) -> Self {
+        match self.exit_code {
+            Some(code @ 129..=192) => Self {
+                exit_code: None,
+                signal: Some(code - 128),
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
 /// Why a workload ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -89,8 +104,10 @@ impl fmt::Display for Ending {
             Self::TimedOut => f.write_str("ended: it ran longer than --timeout"),
             Self::OutOfMemory => f.write_str("killed: out of memory (--memory)"),
             Self::PidsLimit(code) => write!(f, "exited with {code}; --pids refused it a process"),
-            Self::Seccomp(Some(call)) => write!(f, "killed by the seccomp profile: {call}"),
-            Self::Seccomp(None) => f.write_str("killed by the seccomp profile (SIGSYS)"),
+            Self::Seccomp(Some(call)) => write!(f, "killed by the seccomp profile for {call}"),
+            Self::Seccomp(None) => f.write_str(
+                "ended by SIGSYS, as a seccomp profile kills; the kernel's log does not tell the system call",
+            ),
             Self::NotStarted(_) => f.write_str("not started"),
         }
     }

@@ -65,6 +65,31 @@ pub fn admit(spec: &mut Spec, launch: &Launch) -> Result<(), serde_json::Error> 
     Ok(())
 }
 
+/// Lets the first process of `--init` be executed, under a policy file too: it is a program of ours, and nothing else
+/// is under that path.
+///
+/// # Errors
+/// The annotation is not what the policy writes.
+pub fn admit_init(spec: &mut Spec) -> Result<(), serde_json::Error> {
+    let annotations = spec.annotations_mut().as_mut();
+    let Some(text) = annotations.and_then(|annotations| annotations.get_mut(crate::LANDLOCK)) else {
+        return Ok(());
+    };
+    let mut annotation: Annotation = serde_json::from_str(text)?;
+    let handled = &annotation.ruleset.handled_access_fs;
+    let needed = ["read_file", "execute"].map(str::to_owned).into_iter();
+    let allowed_access: Vec<String> = needed.filter(|right| handled.contains(right)).collect();
+    if !allowed_access.is_empty() {
+        annotation.rules.path_beneath.push(PathBeneath {
+            allowed_access,
+            paths: vec![crate::init::PATH.to_owned()],
+            optional: false,
+        });
+        *text = serde_json::to_string(&annotation)?;
+    }
+    Ok(())
+}
+
 fn rights(writable: bool, executable: bool) -> Vec<&'static str> {
     let mut rights = READ.to_vec();
     rights.extend(writable.then_some(WRITE).into_iter().flatten());

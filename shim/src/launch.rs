@@ -1,10 +1,12 @@
 //! A request with every word parsed, every path looked up and every default filled in.
 
+use crate::block_io;
 use crate::facts::Facts;
 use crate::mode::{Decision, Violation};
 use crate::parse;
 use crate::request::{ContextMode, Network, Request, WorkspaceMode};
 use crate::workspace::guard::Guard;
+use nucleus_policy::Digest;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +21,8 @@ const RANGES: u32 = 28_000;
 
 /// Where the workspace is inside.
 pub const WORKSPACE: &str = "/workspace";
+/// Where the context is inside.
+pub const CONTEXT: &str = "/context";
 
 /// The user namespace of the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +38,14 @@ pub struct Ids {
 }
 
 impl Launch {
-    /// Puts this directory at the workspace's place.
-    pub fn with_workspace(&mut self, copy: &Path) {
-        for bind in self.binds.iter_mut().filter(|bind| bind.destination == WORKSPACE) {
-            bind.source = copy.to_owned();
+    /// Puts another directory at a place.
+    pub fn put_at(&mut self, destination: &str, directory: &Path) {
+        for bind in self
+            .binds
+            .iter_mut()
+            .filter(|bind| bind.destination == destination)
+        {
+            bind.source = directory.to_owned();
         }
     }
 }
@@ -115,6 +123,8 @@ pub struct Launch {
     pub workspace_guarded: Option<PathBuf>,
     /// A copied context: a directory on the host.
     pub context_copy: Option<PathBuf>,
+    /// A context that must have this digest.
+    pub context_pin: Option<(PathBuf, Digest)>,
     /// The home directory inside.
     pub home: String,
     /// Whether it is a directory of the host.
@@ -129,6 +139,12 @@ pub struct Launch {
     pub cpus: Option<f64>,
     /// Processes and threads.
     pub pids: Option<i64>,
+    /// Disks.
+    pub io: Vec<block_io::Limits>,
+    /// Clock and seconds.
+    pub clocks: Vec<(&'static str, i64)>,
+    /// Who gets the terminal.
+    pub console_socket: Option<PathBuf>,
     /// Whether the network is the host's.
     pub host_network: bool,
     /// The control group, if there is one, as `linux.cgroupsPath`.
@@ -139,6 +155,8 @@ pub struct Launch {
     pub timeout: Option<Duration>,
     /// Whether refused system calls are logged.
     pub log_denied: bool,
+    /// The program that is the first process over the command: this one.
+    pub init: Option<PathBuf>,
 }
 
 /// Looks up and parses everything.
@@ -174,6 +192,13 @@ pub fn resolve(
     if request.pids.is_some_and(|pids| pids < 1) {
         faults.push("pids", "not a number of processes of at least 1".into());
     }
+    let io = request.io.iter().map(|text| block_io::parse(text));
+    let io: Vec<block_io::Limits> = io.filter_map(|parsed| faults.note("io", parsed)).collect();
+    let io = if limited { io } else { Vec::new() };
+    let clocks = request.time_namespace.as_deref().map(parse::clocks);
+    let clocks = clocks
+        .and_then(|clocks| faults.note("time-namespace", clocks))
+        .unwrap_or_default();
     for (field, id) in [("user", request.user), ("group", request.group)] {
         if facts.uid == 0 && id.is_some_and(|id| id >= IDS) {
             faults.push(
@@ -197,12 +222,16 @@ pub fn resolve(
         workspace_copy: None,
         workspace_guarded: None,
         context_copy: None,
+        context_pin: None,
         home_is_bound: request.home.is_some(),
         tmpfs: Vec::new(),
         secrets: Vec::new(),
         memory: memory.filter(|_| limited),
         cpus: request.cpus.filter(|_| limited),
         pids: request.pids.filter(|_| limited),
+        io,
+        clocks,
+        console_socket: request.console_socket.clone(),
         host_network: request.network == Some(Network::Host),
         cgroups_path: facts.cgroups.then(|| {
             let asked = request.cgroups_path.clone();
@@ -212,10 +241,15 @@ pub fn resolve(
         terminal,
         timeout,
         log_denied: request.seccomp_log_denied,
+        init: None,
         name,
         home,
         decision,
     };
+    if request.init || launch.decision.rules.init {
+        let program = std::env::current_exe().map_err(|error| format!("this program: {error}"));
+        launch.init = faults.note("init", program);
+    }
     paths(request, &mut launch, &mut faults);
     launch.env = environment(request, &launch, &mut faults);
     launch.workdir = working_directory(request, &mut faults, &launch);
@@ -361,15 +395,24 @@ fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults) {
     }
     if let Some(context) = &request.context {
         let found = faults.note("context", directory_at(context));
+        let pin = request
+            .verify_context
+            .as_deref()
+            .map(|text| text.parse::<Digest>().map_err(|error| error.to_string()));
+        let pin = pin.and_then(|pin| faults.note("verify-context", pin));
+        launch.context_pin = found.clone().zip(pin);
         match request.context_mode.unwrap_or(ContextMode::Copy) {
             ContextMode::Copy => launch.context_copy = found,
             ContextMode::Bind => {
-                let found = found.map(|source| bind(&source, "/context", false, false));
+                let found = found.map(|source| bind(&source, CONTEXT, false, false));
                 launch
                     .binds
                     .extend(found.and_then(|bind| faults.note("context", bind)));
             }
         }
+    }
+    if request.context.is_none() && request.verify_context.is_some() {
+        faults.push("verify-context", "there is no --context".into());
     }
     if let Some(home) = &request.home {
         let found = directory_at(home).and_then(|source| bind(&source, &launch.home, true, true));
@@ -453,7 +496,7 @@ fn working_directory(request: &Request, faults: &mut Faults, launch: &Launch) ->
     if request.workspace.is_some() {
         WORKSPACE.into()
     } else if request.context.is_some() {
-        "/context".into()
+        CONTEXT.into()
     } else {
         launch.home.clone()
     }

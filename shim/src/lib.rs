@@ -6,13 +6,17 @@
 
 pub mod attested;
 pub mod begin;
+pub mod block_io;
 pub mod bundle;
 pub mod cli;
+pub mod context;
 pub mod ending;
 pub mod escape;
 pub mod events;
 pub mod facts;
+pub mod init;
 pub mod kept;
+pub mod kernel_log;
 pub mod landlock;
 pub mod launch;
 pub mod mode;
@@ -22,6 +26,7 @@ pub mod protected;
 pub mod report;
 pub mod request;
 pub mod run;
+pub mod secrets;
 pub mod skeleton;
 pub mod store;
 pub mod supervise;

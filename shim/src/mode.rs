@@ -63,6 +63,8 @@ pub struct Rules {
     pub landlock: Landlock,
     /// Whether `/proc` hides other users' processes.
     pub hidepid: bool,
+    /// Whether the command has a first process over it.
+    pub init: bool,
     /// Whether each policy must carry a pin.
     pub pins_required: bool,
     /// Whether what is promised is held against the kernel before the workload's first instruction, asked for or
@@ -82,6 +84,7 @@ impl Rules {
                 user_namespace: UserNamespace::WherePossible,
                 landlock: Landlock::BestEffort,
                 hidepid: false,
+                init: false,
                 pins_required: false,
                 checked: false,
             },
@@ -93,6 +96,7 @@ impl Rules {
                 user_namespace: UserNamespace::Required,
                 landlock: Landlock::Full,
                 hidepid: false,
+                init: false,
                 pins_required: false,
                 checked: true,
             },
@@ -104,6 +108,7 @@ impl Rules {
                 user_namespace: UserNamespace::RequiredForNamedUser,
                 landlock: Landlock::FullFrom(3),
                 hidepid: true,
+                init: true,
                 pins_required: true,
                 checked: true,
             },
@@ -267,7 +272,7 @@ impl Judge {
             self.warnings.push(format!("{what}: there are none"));
             return true;
         }
-        self.refuse("memory, cpus, pids", what);
+        self.refuse("memory, cpus, pids, io", what);
         false
     }
 
@@ -437,7 +442,7 @@ mod tests {
         };
         assert!(decide(&request, &facts).expect("taken").without_limits);
         request.mode = Some(Mode::StrictAgent);
-        assert_eq!(fields(&request, &facts), ["memory, cpus, pids"]);
+        assert_eq!(fields(&request, &facts), ["memory, cpus, pids, io"]);
     }
 
     #[test]

@@ -45,6 +45,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `monotonic=SECONDS,boottime=SECONDS`, one or both; `time_namespaces(7)`.
+pub fn clocks(text: &str) -> Result<Vec<(&'static str, i64)>, String> {
+    let mut clocks: Vec<(&'static str, i64)> = Vec::new();
+    for pair in text.split(',') {
+        let wrong = || format!("{pair:?}: not monotonic=SECONDS or boottime=SECONDS");
+        let (clock, seconds) = pair.split_once('=').ok_or_else(wrong)?;
+        let clock = ["monotonic", "boottime"]
+            .into_iter()
+            .find(|known| *known == clock);
+        let clock = clock.ok_or_else(wrong)?;
+        if clocks.iter().any(|(there, _)| *there == clock) {
+            return Err(format!("{clock} is there twice"));
+        }
+        clocks.push((clock, seconds.parse().map_err(|_| wrong())?));
+    }
+    Ok(clocks)
+}
+
 /// A path inside the sandbox: absolute, without `..`.
 pub fn inside(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {

@@ -100,6 +100,10 @@ pub struct Request {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_mode: Option<ContextMode>,
+    /// SHA-256 that the context must have, as nucleus context-digest prints it
+    #[arg(long, value_name = "DIGEST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify_context: Option<String>,
     /// Directory that the workload gets at /workspace
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +173,10 @@ pub struct Request {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_path: Option<String>,
+    /// Limits for a disk: rbps, wbps (bytes in a second), riops, wiops, weight (10 to 1000)
+    #[arg(long, value_name = "PATH:KEY=VALUE,...")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<String>,
     /// Host path for the workload, writable unless :ro
     #[arg(long, short, value_name = "SRC:DEST[:ro]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -181,6 +189,18 @@ pub struct Request {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// Let the workload's clocks run ahead of the host's by so many seconds: monotonic=SECONDS,boottime=SECONDS
+    #[arg(long, value_name = "OFFSETS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_namespace: Option<String>,
+    /// Insist on a terminal [default: if standard input and output are one]
+    #[arg(long, short)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub terminal: bool,
+    /// Send the workload's terminal to this Unix socket, as OCI runtimes do
+    #[arg(long, value_name = "SOCKET")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_socket: Option<PathBuf>,
     /// The network that the workload sees [default: none]
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,6 +238,11 @@ pub struct Request {
     #[arg(long, value_name = "DIGEST")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_lock_sha256: Option<String>,
+    /// Start the command under a small first process, which reaps orphans and passes signals on; production mode
+    /// always has it
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub init: bool,
     /// Let the kernel log each system call that the profile refuses
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
@@ -277,7 +302,7 @@ impl Request {
 
     /// Whether it asks for a control group's limits.
     pub fn has_limits(&self) -> bool {
-        self.memory.is_some() || self.cpus.is_some() || self.pids.is_some()
+        self.memory.is_some() || self.cpus.is_some() || self.pids.is_some() || !self.io.is_empty()
     }
 
     /// This request over a launch configuration: what is set here wins, lists are joined, and a command here

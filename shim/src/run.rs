@@ -3,15 +3,18 @@
 use crate::attested::Attested;
 use crate::begin::begin;
 use crate::bundle;
+use crate::context;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
 use crate::kept::Kept;
+use crate::kernel_log::{self, Killed};
 use crate::launch::{self, Launch};
 use crate::mode::{self, Violation};
 use crate::policy;
 use crate::protected::Protected;
 use crate::request::Request;
+use crate::secrets;
 use crate::skeleton;
 use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
@@ -109,7 +112,12 @@ pub fn decide_by(
 /// # Errors
 /// What kept it from starting, or from being cleaned up.
 pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
-    let terminal = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let here = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let terminal = here || request.console_socket.is_some();
+    anyhow::ensure!(
+        terminal || !request.terminal,
+        "terminal: standard input and output are none; --console-socket takes one"
+    );
     let mut decided = decide(request, terminal, call.quiet)?;
     // Nobody would be there to hold the workload to it.
     let supervised = !call.detach && decided.program.kind == Runtime::Native;
@@ -136,6 +144,7 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let outcome = around::copy_in(&mut decided.launch, &copies)
         .map_err(anyhow::Error::from)
         .map(|made| copy = made)
+        .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
         .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, call, &mut events));
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
@@ -230,7 +239,7 @@ fn in_sandbox(
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
-    sandbox.keep_secrets(&launch.secrets, launch.ids.outside())?;
+    secrets::keep(sandbox.secrets(), &launch.secrets, launch.ids.outside())?;
     let roots = store.roots();
     let keep = may_share_root(decided, call).then_some((roots.as_path(), launch.name.as_str()));
     let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), keep)?;
@@ -254,21 +263,33 @@ fn in_sandbox(
         let number = verified.as_raw_fd().to_string();
         runtime.command.args(["--rootfs-fd", &number]);
     }
+    if let Some(socket) = &launch.console_socket {
+        runtime.command.arg("--console-socket").arg(socket);
+    }
     if call.detach {
         return detached(runtime, decided, &bundle, sandbox, call, events);
     }
     if decided.program.kind != Runtime::Native {
         return plainly(runtime.command.arg(&launch.name), events);
     }
+    let begun = kernel_log::now();
     let mut supervised = Supervised::start(runtime, &launch.name, true)?;
-    if !begin(&mut supervised, decided, &bundle, call, events)? {
-        return not_started(&mut supervised, events);
-    }
-    let (status, timed_out) = supervised.wait(launch.timeout)?;
-    let Some(status) = status else {
+    let Some(pid) = begin(&mut supervised, decided, &bundle, call, events)? else {
         return not_started(&mut supervised, events);
     };
-    let ending = Ending::of(status, timed_out);
+    let (status, timed_out) = supervised.wait(launch.timeout)?;
+    let Some(mut status) = status else {
+        return not_started(&mut supervised, events);
+    };
+    let mut killed = Killed::Process(pid);
+    if launch.init.is_some() {
+        status = status.behind_init();
+        killed = Killed::User(launch.ids.outside().0);
+    }
+    let mut ending = Ending::of(status, timed_out);
+    if let Ending::Seccomp(call) = &mut ending {
+        *call = kernel_log::killed_call(killed, begun);
+    }
     events.write("exited", &ending.json())?;
     tell(&ending, call.quiet);
     Ok(ending.code(status))

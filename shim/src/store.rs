@@ -4,7 +4,7 @@ use crate::kept::Kept;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The directory of all sandboxes of a user.
@@ -29,6 +29,9 @@ pub enum Error {
     /// Somebody else could change what is in it.
     #[error("{}: not a directory of this user alone (mode 0700); remove it or use --root", .0.display())]
     NotOurs(PathBuf),
+    /// Secrets would be written to a disk.
+    #[error("{}: not a tmpfs, and secrets are kept in memory alone", .0.display())]
+    NotInMemory(PathBuf),
     /// The name is taken.
     #[error("there is a sandbox with the name {0:?}; nucleus rm {0} removes it")]
     Taken(String),
@@ -37,7 +40,7 @@ pub enum Error {
     Unknown(String),
 }
 
-fn call(call: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn call(call: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Call { call, path, source }
 }
@@ -189,34 +192,6 @@ impl Sandbox {
     /// Where its secrets are: in memory.
     pub fn secrets(&self) -> &Path {
         &self.secrets
-    }
-
-    /// Copies secrets into memory, readable for one user alone.
-    ///
-    /// # Errors
-    /// What could not be read or written.
-    pub fn keep_secrets(&self, sources: &[(PathBuf, String)], owner: (u32, u32)) -> Result<(), Error> {
-        if sources.is_empty() {
-            return Ok(());
-        }
-        private()
-            .create(&self.secrets)
-            .map_err(call("mkdir", &self.secrets))?;
-        for (index, (source, _)) in sources.iter().enumerate() {
-            let bytes = fs::read(source).map_err(call("read", source))?;
-            let at = self.secrets.join(index.to_string());
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o400)
-                .open(&at)
-                .map_err(call("create", &at))?;
-            io::Write::write_all(&mut &file, &bytes).map_err(call("write", &at))?;
-            if rustix::process::geteuid().is_root() {
-                std::os::unix::fs::fchown(&file, Some(owner.0), Some(owner.1)).map_err(call("chown", &at))?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes its files.

@@ -37,6 +37,18 @@ pub fn restore(mask: &SignalMask) {
     }
 }
 
+/// Lets a command's process begin with this mask: it would inherit the one of now. `pthread_sigmask(3)`.
+pub fn restore_in_child(command: &mut std::process::Command, mask: SignalMask) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only sigprocmask(2) is called, which is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            restore(&mask);
+            Ok(())
+        });
+    }
+}
+
 /// Gives a signal its default effect again: Rust's start-up code ignores `SIGPIPE`, and an ignored signal
 /// stays ignored through exec. `sigaction(2)`.
 pub fn set_default(signo: i32) {
@@ -86,11 +98,28 @@ fn open_signalfd(set: &libc::sigset_t) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// A signal that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub signo: i32,
+    /// Whether the kernel made it, as a terminal's driver does; `SI_KERNEL`, `sigaction(2)`.
+    pub by_kernel: bool,
+}
+
 /// Reads the number of one pending signal, or nothing when there is none. `signalfd(2)`.
 ///
 /// # Errors
 /// As `read(2)`.
 pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<i32>> {
+    Ok(read_received(fd)?.map(|received| received.signo))
+}
+
+/// Reads one pending signal and where it comes from, or nothing when there is none. `signalfd(2)`.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn read_received(fd: BorrowedFd<'_>) -> Result<Option<Received>> {
     // SAFETY: signalfd_siginfo is plain data; the kernel writes at most its size.
     let (read, info) = unsafe {
         let mut info: libc::signalfd_siginfo = std::mem::zeroed();
@@ -100,10 +129,22 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<i32>> {
         )
     };
     match check(read as libc::c_long) {
-        Ok(_) => Ok(Some(info.ssi_signo as i32)),
+        Ok(_) => Ok(Some(Received {
+            signo: info.ssi_signo as i32,
+            by_kernel: info.ssi_code == libc::SI_KERNEL,
+        })),
         Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Sends any signal, real-time ones included, to a process that cannot have been reaped meanwhile. `kill(2)`.
+///
+/// # Errors
+/// As `kill(2)`.
+pub fn send(pid: rustix::process::Pid, signo: i32) -> Result<()> {
+    // SAFETY: the call reads no memory.
+    check(unsafe { libc::kill(pid.as_raw_nonzero().get(), signo) }.into()).map(drop)
 }
 
 /// Sends any signal, real-time ones included, to the process behind a pidfd. `pidfd_send_signal(2)`, Linux 5.1.

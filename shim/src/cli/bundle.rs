@@ -50,6 +50,10 @@ impl Bundle {
             request.workspace_mode != Some(crate::request::WorkspaceMode::CopyInOut),
             "workspace-mode: a bundle has no copy that somebody reviews; nucleus run does"
         );
+        anyhow::ensure!(
+            request.verify_context.is_none(),
+            "verify-context: a bundle leads to the directory itself, which may change; nucleus run does"
+        );
         // The same request gives the same bundle.
         let file_name = || output.file_name().map(|name| name.to_string_lossy().into_owned());
         request.name = request.name.or_else(file_name);

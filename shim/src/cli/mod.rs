@@ -38,6 +38,8 @@ enum Command {
     Create(run::Create),
     /// Start the command of a created sandbox
     Start(manage::Start),
+    /// Print the digest that --verify-context takes
+    ContextDigest(verify::ContextDigest),
     /// Hold policies, and a bundle, against their pins
     Verify(verify::Verify),
     /// Write the bundle of a sandbox, or compare it with one that is there
@@ -106,6 +108,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Logs(logs) => logs.run(root),
         Command::Create(create) => create.run(root, quiet),
         Command::Start(start) => start.run(root),
+        Command::ContextDigest(context) => context.run(),
         Command::Verify(verify) => verify.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

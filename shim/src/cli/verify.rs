@@ -32,6 +32,24 @@ pub struct Verify {
     config_sha256: Option<Digest>,
 }
 
+/// Options of `context-digest`.
+#[derive(Debug, Args)]
+pub struct ContextDigest {
+    /// The context
+    directory: PathBuf,
+}
+
+impl ContextDigest {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// What cannot be read, or has no digest.
+    pub fn run(&self) -> Result<i32, anyhow::Error> {
+        let tree = crate::workspace::tree::Tree::open(&self.directory)?;
+        super::print(&crate::context::digest(&tree)?.to_string())
+    }
+}
+
 impl Verify {
     /// Verifies, and prints the digests.
     ///

@@ -17,7 +17,7 @@ pub fn copy_in(launch: &mut Launch, copies: &Copies) -> Result<Option<Copy>, Err
         return Ok(None);
     };
     let copy = copies.create(&launch.name, workspace)?;
-    launch.with_workspace(&copy.tree());
+    launch.put_at(crate::launch::WORKSPACE, &copy.tree());
     Ok(Some(copy))
 }
 

@@ -170,3 +170,18 @@ pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// What a runtime sends to a console socket.
+pub fn receive_terminal(socket: &std::os::unix::net::UnixStream) -> std::fs::File {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0; 64];
+    let mut buffers = [std::io::IoSliceMut::new(&mut name)];
+    recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC).expect("recvmsg");
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    fd.expect("a terminal").into()
+}
