@@ -199,6 +199,9 @@ pub fn resolve(
     let clocks = clocks
         .and_then(|clocks| faults.note("time-namespace", clocks))
         .unwrap_or_default();
+    if !clocks.is_empty() && decision.without_time_namespace {
+        faults.push("time-namespace", "this host gives this user none".into());
+    }
     for (field, id) in [("user", request.user), ("group", request.group)] {
         if facts.uid == 0 && id.is_some_and(|id| id >= IDS) {
             faults.push(
