@@ -7,7 +7,9 @@ use std::fmt::Write;
 pub struct Unit {
     /// Of the sandbox.
     pub name: String,
-    /// `ExecStart=`, words that are already escaped.
+    /// `ExecStartPre=`: what has to hold before. Words here and below are already escaped.
+    pub check: Vec<String>,
+    /// `ExecStart=`.
     pub start: Vec<String>,
     /// `ExecStopPost=`: takes away what a killed start has left.
     pub clean_up: Vec<String>,
@@ -68,6 +70,9 @@ fn write(unit: &Unit, text: &mut String) -> std::fmt::Result {
         writeln!(text, "Type=notify\nNotifyAccess=all")?;
     } else {
         writeln!(text, "Type=exec")?;
+    }
+    if !unit.check.is_empty() {
+        writeln!(text, "ExecStartPre={}", unit.check.join(" "))?;
     }
     writeln!(text, "ExecStart={}", unit.start.join(" "))?;
     writeln!(text, "ExecStopPost=-{}", unit.clean_up.join(" "))?;
@@ -174,6 +179,7 @@ mod tests {
         ]));
         let unit = Unit {
             name: "web".into(),
+            check: Vec::new(),
             start,
             clean_up: words(&["/usr/bin/nucleus", "rm", "--force", "web"]),
             notify: true,
@@ -193,6 +199,7 @@ mod tests {
     fn directly() {
         let unit = Unit {
             name: "web".into(),
+            check: words(&["/usr/bin/nucleus", "attest", "verify", "/srv/web/rootfs"]),
             start: words(&["/usr/bin/nucleus-runtime", "run", "--bundle", "/srv/web", "web"]),
             clean_up: words(&["/usr/bin/nucleus-runtime", "delete", "--force", "web"]),
             ..Unit::default()

@@ -8,6 +8,7 @@ use crate::unit::{self, Limits, escape};
 use crate::{parse, run};
 use anyhow::Context;
 use clap::Args;
+use nucleus_policy::Digest;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,7 +17,8 @@ use std::process::{Command, Stdio};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints the unit and makes nothing. What the request refers to on this host is looked up now, and again when the
-unit starts.
+unit starts. A bundle's config.json is pinned as it is now, and so is the manifest of its root file system, if that
+has one (nucleus attest create).
 
 Examples:
   nucleus unit web --notify --memory 512M -- /usr/bin/web >/etc/systemd/system/nucleus-web.service
@@ -140,11 +142,42 @@ fn direct(unit: &mut unit::Unit, bundle: &Path) -> Result<(), anyhow::Error> {
         .collect();
     let program = path(&Program::find("native")?.path)?;
     let name = unit.name.as_str();
-    unit.start = [&program, "run", "--bundle", &path(&bundle)?, name]
-        .map(escape)
-        .to_vec();
+    let pin = Digest::of(text.as_bytes()).to_string();
+    unit.start = [
+        &program,
+        "run",
+        "--bundle",
+        &path(&bundle)?,
+        "--config-sha256",
+        &pin,
+        name,
+    ]
+    .map(escape)
+    .to_vec();
+    let root = bundle.join(config["root"]["path"].as_str().unwrap_or("rootfs"));
+    unit.check = attested(&root)?;
     unit.clean_up = [&program, "delete", "--force", name].map(escape).to_vec();
     Ok(())
+}
+
+/// What holds a root file system against its manifest, if it has one.
+fn attested(root: &Path) -> Result<Vec<String>, anyhow::Error> {
+    let manifest = root.join(nucleus_policy::attest::MANIFEST);
+    let bytes = match std::fs::read(&manifest) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.with_context(|| format!("read {}", manifest.display()))?,
+    };
+    let program = path(&std::env::current_exe()?)?;
+    let pin = Digest::of(&bytes).to_string();
+    let words = [
+        &program,
+        "attest",
+        "verify",
+        "--manifest-sha256",
+        &pin,
+        &path(root)?,
+    ];
+    Ok(words.map(escape).to_vec())
 }
 
 fn path(path: &Path) -> Result<String, anyhow::Error> {

@@ -31,6 +31,8 @@ pub(super) mod plain {
         a_credential_is_a_secret_of_the_sandbox,
         a_failed_start_says_why_in_the_journal,
         a_changed_policy_keeps_the_unit_from_starting,
+        a_changed_bundle_keeps_the_unit_from_starting,
+        a_changed_root_keeps_either_unit_from_starting,
     ];
 }
 
@@ -43,6 +45,9 @@ pub(super) mod limited {
         want_of_memory_is_told_in_the_journal,
     ];
 }
+
+/// How long it sleeps, by which its process is known.
+const STAYS: &str = "98765";
 
 /// Stays until SIGTERM, which a first process has to ask for.
 const STAY: &str = "trap 'exit 0' TERM; sleep 98765 & wait";
@@ -160,7 +165,7 @@ fn stops_cleanly(guest: &Guest, service: &Service<'_>, name: &str) -> Result<()>
         "SIGTERM does not arrive: {}",
         service.journal()?
     );
-    expect_nothing_left(&sandbox[1..], "98765")
+    expect_nothing_left(&sandbox[1..], STAYS)
 }
 
 fn a_crash_is_followed_by_a_new_start(guest: &Guest) -> Result<()> {
@@ -188,7 +193,7 @@ fn a_killed_supervisor_leaves_nothing(guest: &Guest) -> Result<()> {
         service.wait_for("up")?;
         guest.systemctl(&["kill", "--kill-whom=main", "--signal=KILL", &service.name])?;
         guest.wait_shown(&service.name, "ActiveState", "failed")?;
-        expect_nothing_left(name, "98765")?;
+        expect_nothing_left(name, STAYS)?;
     }
     Ok(())
 }
@@ -280,12 +285,7 @@ fn words_arrive_as_they_were(guest: &Guest) -> Result<()> {
         "sh",
     ];
     all.extend(words);
-    let mut text = print(guest, &all)?;
-    // One that ends cannot be started as a service that lasts.
-    text = text
-        .replace("Type=exec", "Type=oneshot")
-        .replace("Restart=on-failure\n", "");
-    let service = guest.service(&text)?;
+    let service = guest.service(&once(&print(guest, &all)?))?;
     service.start()?;
     let told = service.journal()?;
     for word in words {
@@ -334,14 +334,10 @@ fn a_volume_can_be_written_and_the_rest_not(guest: &Guest) -> Result<()> {
 
 fn a_failed_start_says_why_in_the_journal(guest: &Guest) -> Result<()> {
     let text = print(guest, &["absent", "--", "/no/such/program"])?;
-    let service = guest.service(
-        &text
-            .replace("Restart=on-failure\n", "")
-            .replace("Type=exec", "Type=oneshot"),
-    )?;
+    let service = guest.service(&once(&text))?;
     let told = service.fails()?;
     ensure!(told.contains("/no/such/program: no such file"), "{told}");
-    expect_nothing_left("absent", "98765")
+    expect_nothing_left("absent", STAYS)
 }
 
 fn a_changed_policy_keeps_the_unit_from_starting(guest: &Guest) -> Result<()> {
@@ -361,11 +357,7 @@ fn a_changed_policy_keeps_the_unit_from_starting(guest: &Guest) -> Result<()> {
         ])?
         .success()?;
     let text_of_unit = print(guest, &["locked", "--policy-lock", &lock_path, "--", "true"])?;
-    let service = guest.service(
-        &text_of_unit
-            .replace("Restart=on-failure\n", "")
-            .replace("Type=exec", "Type=oneshot"),
-    )?;
+    let service = guest.service(&once(&text_of_unit))?;
     service.start()?;
     fs::write(&profile, format!("{text} "))?;
     let told = service.fails()?;
@@ -374,6 +366,60 @@ fn a_changed_policy_keeps_the_unit_from_starting(guest: &Guest) -> Result<()> {
         "{told}"
     );
     Ok(())
+}
+
+/// A unit of a program that ends at once, and with that starts or fails.
+fn once(text: &str) -> String {
+    text.replace("Restart=on-failure\n", "")
+        .replace("Type=exec", "Type=oneshot")
+}
+
+fn a_changed_bundle_keeps_the_unit_from_starting(guest: &Guest) -> Result<()> {
+    let bundle = bundle(guest, "pinned", "echo ran")?;
+    let service = guest.service(&once(&print(guest, &["pinned", "--bundle", &bundle])?))?;
+    service.start()?;
+    service.wait_for("ran")?;
+    let config = Path::new(&bundle).join("config.json");
+    fs::write(&config, format!("{} ", fs::read_to_string(&config)?))?;
+    let told = service.fails()?;
+    ensure!(told.contains("config.json") && told.contains("SHA-256"), "{told}");
+    expect_nothing_left("pinned", STAYS)
+}
+
+fn a_changed_root_keeps_either_unit_from_starting(guest: &Guest) -> Result<()> {
+    let bundle = bundle(guest, "attested", "echo ran")?;
+    let root = format!("{bundle}/rootfs");
+    // Nothing is made in it later: what the front-end mounts on is there.
+    for dir in ["run", "home/agent", "var/tmp"] {
+        fs::create_dir_all(Path::new(&root).join(dir))?;
+    }
+    let pin = guest.nucleus(&["attest", "create", &root])?.success()?.stdout;
+    let pin = pin.split_whitespace().next().context("no digest")?;
+    let flags = [
+        "attested",
+        "--rootfs",
+        &root,
+        "--rootfs-manifest-sha256",
+        pin,
+        "--",
+        "sh",
+        "-c",
+        "echo ran",
+    ];
+    let services = [
+        guest.service(&once(&print(guest, &["attested", "--bundle", &bundle])?))?,
+        guest.service(&once(&print(guest, &flags)?))?,
+    ];
+    for service in &services {
+        service.start()?;
+        service.wait_for("ran")?;
+    }
+    fs::write(Path::new(&root).join("etc/passwd"), "root::0:0::/:/bin/sh\n")?;
+    for service in &services {
+        let told = service.fails()?;
+        ensure!(told.contains("etc/passwd"), "{told}");
+    }
+    expect_nothing_left("attested", STAYS)
 }
 
 fn limits_are_the_units_properties_and_the_sandboxes(guest: &Guest) -> Result<()> {
@@ -406,11 +452,7 @@ fn limits_are_the_units_properties_and_the_sandboxes(guest: &Guest) -> Result<()
 fn want_of_memory_is_told_in_the_journal(guest: &Guest) -> Result<()> {
     let script = "exec dd if=/dev/zero of=/dev/null bs=96M count=1";
     let text = print(guest, &["greedy", "--memory", "32M", "--", "sh", "-c", script])?;
-    let service = guest.service(
-        &text
-            .replace("Restart=on-failure\n", "")
-            .replace("Type=exec", "Type=oneshot"),
-    )?;
+    let service = guest.service(&once(&text))?;
     let told = service.fails()?;
     ensure!(told.contains("memory"), "{told}");
     guest.expect_shown(&service.name, &[("ExecMainStatus", "137")])
