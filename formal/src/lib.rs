@@ -11,4 +11,5 @@ pub mod parallel;
 pub mod pins;
 pub mod report;
 pub mod tlc;
+pub mod trace;
 pub mod verdict;

@@ -5,6 +5,7 @@ use crate::fault::{Call, Fault};
 use crate::init;
 use crate::notify;
 use crate::plan::Plan;
+use crate::protocol::{Heard, Protocol, Reply};
 use crate::spawn::Spawned;
 use crate::sync::{FromChild, ToChild};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,6 +29,9 @@ impl Spawned {
     /// # Errors
     /// The failed call.
     pub fn send(&self, message: ToChild) -> Result<(), Error> {
+        if crate::log::debugging() {
+            crate::log::debug(&format!("said: {message}"));
+        }
         self.channel.send(message).call("send").map_err(talking)
     }
 
@@ -42,15 +46,37 @@ impl Spawned {
         }
     }
 
+    /// Waits for the child's next message, and asks the protocol what to do about it. What the child reports is an
+    /// error.
+    ///
+    /// # Errors
+    /// The failed call, a message that does not belong here, or what the child reports, described with its object.
+    pub fn hear(&self, protocol: &mut Protocol, plan: &Plan) -> Result<(Reply, Option<OwnedFd>), Error> {
+        let message = self.channel.receive().call("recvmsg").map_err(talking)?;
+        let heard = Heard::from(&message);
+        if crate::log::debugging() {
+            crate::log::debug(&format!("heard: {heard}"));
+        }
+        let (reply, after) = protocol
+            .hear(heard)
+            .map_err(|unexpected| talking(Fault::finding(unexpected.to_string())))?;
+        *protocol = after;
+        match message {
+            FromChild::Failed(failure) => Err(Error::Child(init::describe(&failure, plan))),
+            FromChild::Terminal(fd) | FromChild::Listener(fd) => Ok((reply, Some(fd))),
+            FromChild::Mounted | FromChild::Ready | FromChild::Closed => Ok((reply, None)),
+        }
+    }
+
     /// Hands a seccomp listener to the agent that the configuration names, and says so to the child.
     ///
     /// # Errors
     /// That the agent cannot be reached.
-    pub fn pass_listener(&self, plan: &Plan, listener: OwnedFd) -> Result<(), Error> {
+    pub fn pass_listener(&self, plan: &Plan, listener: Option<OwnedFd>) -> Result<(), Error> {
         let state = plan.hook_state.json("creating", Some(self.id()));
-        let sent = match &plan.listener {
-            Some(agent) => notify::send(agent, &state, self.id(), listener.as_fd()),
-            None => Err(Fault::finding(
+        let sent = match (&plan.listener, listener) {
+            (Some(agent), Some(listener)) => notify::send(agent, &state, self.id(), listener.as_fd()),
+            _ => Err(Fault::finding(
                 "a filter with SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath",
             )),
         };

@@ -11,9 +11,10 @@ use crate::init::StartFifos;
 use crate::lifecycle::{Act, TAKE_DOWN};
 use crate::plan::step::Inode;
 use crate::plan::{self, Plan};
+use crate::protocol::{Protocol, Reply};
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
-use crate::sync::{FromChild, ToChild};
+use crate::sync::ToChild;
 use crate::{intel_rdt, net_device, readiness};
 use nucleus_sys::process::Batch;
 use nucleus_sys::signal;
@@ -347,16 +348,17 @@ impl Creation<'_> {
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
         // A thousand strings, never freed: the child shares their pages, and freeing them would copy each.
         std::mem::forget(self.spec.take());
+        let mut protocol = Protocol::new(&self.plan, self.options.console_socket.is_some());
         loop {
-            match spawned.receive(&self.plan)? {
-                FromChild::Mounted => {
+            match spawned.hear(&mut protocol, &self.plan)? {
+                (Reply::RunHooks, _) => {
                     self.runtime_hooks(pid)?;
                     spawned.send(ToChild::HooksDone)?;
                 }
-                FromChild::Terminal(master) => *terminal = Some(master),
-                FromChild::Listener(listener) => spawned.pass_listener(&self.plan, listener)?,
-                FromChild::Ready => break,
-                FromChild::Failed(_) | FromChild::Closed => {
+                (Reply::KeepTerminal, master) => *terminal = master,
+                (Reply::PassListener, listener) => spawned.pass_listener(&self.plan, listener)?,
+                (Reply::GoOn, _) => break,
+                (Reply::Report | Reply::Died | Reply::Executed, _) => {
                     let how = spawned.how_it_ended();
                     return Err(Error::Died(match cgroup.oom_kills() {
                         0 => how,

@@ -8,10 +8,11 @@ use crate::host::{self, HostFacts};
 use crate::lifecycle::{Operation, Status};
 use crate::plan::exec::Request;
 use crate::plan::{self, Plan, Preserved};
+use crate::protocol::{Protocol, Reply};
 use crate::spawn::{self, Handed, Spawned};
 use crate::state;
 use crate::supervise::{self, Foreground};
-use crate::sync::{FromChild, ToChild};
+use crate::sync::ToChild;
 use nucleus_sys::signal;
 use oci_spec::runtime as oci;
 use rustix::fd::{AsFd, OwnedFd};
@@ -199,20 +200,21 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
 
 fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<OwnedFd>, Error> {
     let mut terminal = None;
-    let mut ready = false;
+    let mut protocol = Protocol::new(plan, options.console_socket.is_some());
     loop {
-        match spawned.receive(plan)? {
-            FromChild::Terminal(master) => terminal = Some(master),
-            FromChild::Listener(listener) => spawned.pass_listener(plan, listener)?,
-            FromChild::Ready => {
+        match spawned.hear(&mut protocol, plan)? {
+            (Reply::KeepTerminal, master) => terminal = master,
+            (Reply::PassListener, listener) => spawned.pass_listener(plan, listener)?,
+            (Reply::GoOn, _) => {
                 spawned.tell_caller(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
                 spawned.send(ToChild::Start)?;
-                ready = true;
+                protocol = protocol.started();
             }
-            FromChild::Failed(_) | FromChild::Mounted => {}
             // exec has closed the other end.
-            FromChild::Closed if ready => return Ok(terminal),
-            FromChild::Closed => return Err(Error::Died(spawned.how_it_ended())),
+            (Reply::Executed, _) => return Ok(terminal),
+            (Reply::RunHooks | Reply::Report | Reply::Died, _) => {
+                return Err(Error::Died(spawned.how_it_ended()));
+            }
         }
     }
 }

@@ -52,7 +52,8 @@ struct Init<'plan> {
     path: Option<CString>,
     /// The working directory could not be entered as root: try again as the user.
     retry_directory: Option<CString>,
-    started: bool,
+    /// What was to be done before `start` is done.
+    ready: bool,
 }
 
 /// Runs every step, then the program. Never returns.
@@ -71,7 +72,7 @@ pub fn run(child: Child<'_>) -> ! {
         program,
         path: None,
         retry_directory: None,
-        started: false,
+        ready: false,
     };
     for (index, step) in plan.steps.iter().enumerate() {
         if let Err(fault) = init.step(step) {
@@ -220,7 +221,11 @@ impl Init<'_> {
                 self.child.channel.expect(ToChild::HooksDone)
             }
             Step::Hooks(kind) => self.run_hooks(*kind),
-            Step::Ready => self.child.channel.ready(),
+            Step::Ready => {
+                self.child.channel.ready()?;
+                self.ready = true;
+                Ok(())
+            }
             Step::AwaitStart => self.await_start(),
             _ => Err(Fault::finding("a step without an executor")),
         }
@@ -320,7 +325,6 @@ impl Init<'_> {
     fn await_start(&mut self) -> Result<(), Fault> {
         self.child.channel.expect(ToChild::Start)?;
         let Some(fifos) = &self.child.start else {
-            self.started = true;
             return Ok(());
         };
         let mut byte = [0u8];
@@ -331,7 +335,6 @@ impl Init<'_> {
                 Err(errno) => return Err(errno).call("read the start FIFO"),
             }
         }
-        self.started = true;
         Ok(())
     }
 
@@ -349,10 +352,10 @@ impl Init<'_> {
         }
     }
 
-    /// Reports to whoever waits: `create` or `run` before the start, `start` after it.
+    /// Reports to whoever listens: `run`, or `create` until this process is ready, and `start` from then on.
     fn fail(&self, failure: Failure) -> ! {
         match &self.child.start {
-            Some(fifos) if self.started => {
+            Some(fifos) if self.ready => {
                 // `start` has no plan that would tell the step.
                 let fault = Fault::finding(describe(&failure, self.child.plan));
                 let failure = Failure { fault, ..failure };

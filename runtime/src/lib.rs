@@ -28,6 +28,7 @@ pub mod notify;
 pub mod plan;
 pub mod program;
 pub mod protect;
+pub mod protocol;
 pub mod readiness;
 pub mod rootfs;
 pub mod run;

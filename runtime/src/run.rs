@@ -6,10 +6,11 @@ use crate::fault::{Fault, chain};
 use crate::handshake::Caller;
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::{Status, TAKE_DOWN};
+use crate::protocol::Protocol;
 use crate::readiness::{Manager, Relay};
 use crate::state::{self, Process, Record};
 use crate::supervise::{self, Foreground};
-use crate::sync::{FromChild, ToChild};
+use crate::sync::ToChild;
 use rustix::fd::{AsFd, OwnedFd};
 
 /// A container that was started by this process.
@@ -90,14 +91,10 @@ fn not_listening(fault: Fault) -> create::Error {
 fn go(created: &Created) -> Result<(), create::Error> {
     let Created { plan, spawned, .. } = created;
     spawned.send(ToChild::Start)?;
-    loop {
-        match spawned.receive(plan)? {
-            // Either exec succeeded or the program is already gone: its status tells.
-            FromChild::Closed => return Ok(()),
-            FromChild::Listener(listener) => spawned.pass_listener(plan, listener)?,
-            _ => {}
-        }
-    }
+    // Nothing but its failure or its end can come: either exec has closed the other end, or the program is gone
+    // already, which its status tells.
+    let mut protocol = Protocol::new(plan, false).started();
+    spawned.hear(&mut protocol, plan).map(drop)
 }
 
 impl Running {

@@ -25,6 +25,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
 };
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 
@@ -40,6 +41,17 @@ pub enum ToChild {
     ListenerSent = 3,
     /// The container is recorded: go on to the program, or to wait for `start`.
     Start = 4,
+}
+
+impl fmt::Display for ToChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proceed => "proceed",
+            Self::HooksDone => "hooks done",
+            Self::ListenerSent => "listener sent",
+            Self::Start => "start",
+        })
+    }
 }
 
 /// A message of the child.

@@ -3,7 +3,7 @@
 use super::namespaces::{self, Join};
 use super::process::{self, End};
 use super::step::{FdSlot, Step};
-use super::{Error, Listener, Plan, Preserved, attributes, c_string, capabilities, landlock};
+use super::{Error, Listener, Plan, Preserved, attributes, c_string, capabilities, landlock, order};
 use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -76,6 +76,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         steps.push(attributes::persona(personality)?);
     }
     let listener = end(request, host, &types, &mut steps, &mut notes)?;
+    order::check(asked(request, &steps), &steps)?;
     Ok(Plan {
         clone_flags: 0,
         parent_joins,
@@ -98,6 +99,25 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         notify: false,
         notes,
     })
+}
+
+/// What decides about the order of the steps.
+fn asked(request: &Request<'_>, steps: &[Step]) -> order::Asked {
+    let filter = request
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().as_ref());
+    order::Asked {
+        enters: true,
+        user_namespace: steps.iter().any(|step| matches!(step, Step::BecomeRoot { .. })),
+        no_new_privileges: request.process.no_new_privileges().unwrap_or(false),
+        landlock: steps.iter().any(|step| matches!(step, Step::Landlock(_))),
+        filter: filter.is_some(),
+        listener: filter.is_some_and(|filter| filter.listener_path().is_some()),
+        terminal: request.process.terminal().unwrap_or(false),
+        ..order::Asked::default()
+    }
 }
 
 /// All namespaces at once through the first process's descriptor (`setns(2)`, Linux 5.8), but the pid

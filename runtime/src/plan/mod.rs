@@ -9,6 +9,7 @@ pub mod landlock;
 mod mounts;
 pub mod namespaces;
 pub mod options;
+pub mod order;
 mod paths;
 pub mod process;
 pub mod step;
@@ -46,6 +47,9 @@ pub enum Error {
     /// `linux.resources` or `linux.cgroupsPath`.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// A step that is not where it has to be: a fault of this program, found before anything is made.
+    #[error("the plan of the set-up is wrong")]
+    Order(#[from] order::Misplaced),
     /// `linux.seccomp`.
     #[error("linux.seccomp")]
     Seccomp(#[from] crate::seccomp::Error),
@@ -286,6 +290,7 @@ struct Builder<'a> {
     steps: Vec<Step>,
     notes: Vec<String>,
     landlock: Option<String>,
+    landlock_steps: bool,
 }
 
 impl Builder<'_> {
@@ -311,6 +316,7 @@ impl Builder<'_> {
     fn take_landlock(&mut self, decision: landlock::Decision) -> Option<Step> {
         self.notes.extend(decision.note());
         self.landlock = Some(decision.enforced);
+        self.landlock_steps = decision.rules.is_some();
         decision.rules.map(|rules| Step::Landlock(Box::new(rules)))
     }
 
@@ -346,6 +352,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         steps: Vec::with_capacity(64),
         notes: Vec::new(),
         landlock: None,
+        landlock_steps: false,
     };
     let net_devices = namespaces::net_devices(&builder)?;
     let intel_rdt = intel_rdt(linux)?;
@@ -354,6 +361,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let notify = notify(request, process);
     paths::root_and_mounts(&mut builder, &hooks, process, notify)?;
     let listener = process::add(&mut builder, process, &hooks)?;
+    order::check(asked(&builder, process, &hooks), &builder.steps)?;
     let mut program = process::program(process, request.preserved, request.environment)?;
     if notify.is_some() {
         program.env.push(crate::readiness::VARIABLE.to_owned());
@@ -380,6 +388,24 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         notify: notify.is_some(),
         notes: builder.notes,
     })
+}
+
+/// What the configuration says about the order of the steps, told from it and not from the steps.
+fn asked(builder: &Builder<'_>, process: &oci::Process, hooks: &Hooks) -> order::Asked {
+    let filter = builder.linux().and_then(|linux| linux.seccomp().as_ref());
+    order::Asked {
+        enters: false,
+        user_namespace: builder.in_user_namespace(),
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        landlock: builder.landlock_steps,
+        filter: filter.is_some(),
+        listener: filter.is_some_and(|filter| filter.listener_path().is_some()),
+        terminal: process.terminal().unwrap_or(false),
+        runtime_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
+        container_hooks: !hooks.create_container.is_empty(),
+        start_hooks: !hooks.start_container.is_empty(),
+        traced: process::tracing(builder).is_some(),
+    }
 }
 
 /// Unless the caller arranges its own: its variable would win over ours, or ours over its.

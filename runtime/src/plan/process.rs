@@ -3,7 +3,7 @@
 use super::attributes::{add_attributes, memory_policy, persona};
 use super::capabilities::capabilities;
 use super::step::{ChildHooks, Step};
-use super::{Builder, Error, IdMaps, Listener, Preserved, Program, c_string, landlock};
+use super::{Builder, Error, IdMaps, Listener, Preserved, Program, c_string, landlock, order};
 use crate::credentials::{Capabilities, Identity};
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -94,7 +94,7 @@ pub(super) struct End {
 ///
 /// A program that `exec` puts beside the waiting process may have the same ids. Under root it finds the process
 /// not dumpable; without root, `exec` itself could not join such a process and refuses while it waits.
-fn tracing(builder: &Builder<'_>) -> Option<Step> {
+pub(super) fn tracing(builder: &Builder<'_>) -> Option<Step> {
     use oci::LinuxNamespaceType as Type;
     if !builder.has_new_namespace(Type::User) {
         return None;
@@ -105,13 +105,7 @@ fn tracing(builder: &Builder<'_>) -> Option<Step> {
     (builder.request.traced && builder.has_new_namespace(Type::Pid)).then_some(Step::Dumpable)
 }
 
-/// The order near exec. Without `no_new_privs` only `CAP_SYS_ADMIN` may load a filter, so the filter comes
-/// before the capabilities are dropped; with it the filter comes last, so that it need not allow our calls.
-///
-/// Landlock demands the same of its caller, and comes right before the filter, which need not allow its calls
-/// then. With `no_new_privs` and without a listener that is after everything that opens paths, the startContainer
-/// hooks included. Otherwise these hooks are under Landlock as they are under the filter; of our own work only the
-/// look for `HOME` would open a file after it, and is done before.
+/// Adds the last steps before exec, in the order that [`order::road`] gives them.
 pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     let End {
         cwd,
@@ -123,35 +117,38 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
         tracing,
         start_hooks,
     } = end;
-    steps.push(Step::CloseDescriptors);
-    steps.push(Step::EnterDirectory(cwd));
-    let has_listener = matches!(&seccomp, Some(Step::Seccomp(filter)) if filter.listener_path.is_some());
-    let (mut privileged, mut created, mut last) = (Vec::new(), Vec::new(), Vec::new());
-    let place = match (no_new_privileges, has_listener) {
-        (false, _) => &mut privileged,
-        // `create` hands the listener over: after it nobody reads the channel.
-        (true, true) => &mut created,
-        (true, false) => &mut last,
+    let asked = order::Asked {
+        no_new_privileges,
+        landlock: landlock.is_some(),
+        filter: seccomp.is_some(),
+        listener: matches!(&seccomp, Some(Step::Seccomp(filter)) if filter.listener_path.is_some()),
+        start_hooks: start_hooks.is_some(),
+        traced: tracing.is_some(),
+        ..order::Asked::default()
     };
-    if landlock.is_some() && !no_new_privileges {
-        place.push(Step::FindHome);
-    }
-    place.extend(landlock);
-    place.extend(seccomp);
-    if no_new_privileges {
-        steps.push(Step::NoNewPrivileges);
-    }
-    steps.extend(privileged);
-    steps.push(Step::Credentials {
-        identity,
-        capabilities,
-    });
-    steps.push(Step::FindProgram);
-    steps.extend(created);
-    steps.extend(tracing);
-    steps.extend([Step::FollowRuntime(false), Step::Ready, Step::AwaitStart]);
-    steps.extend(start_hooks);
-    steps.extend(last);
+    let first = steps.len();
+    let home = (landlock.is_some() && !no_new_privileges).then_some(Step::FindHome);
+    steps.extend([
+        Step::CloseDescriptors,
+        Step::EnterDirectory(cwd),
+        Step::Credentials {
+            identity,
+            capabilities,
+        },
+        Step::FindProgram,
+        Step::FollowRuntime(false),
+        Step::Ready,
+        Step::AwaitStart,
+    ]);
+    steps.extend(no_new_privileges.then_some(Step::NoNewPrivileges));
+    steps.extend(
+        home.into_iter()
+            .chain(landlock)
+            .chain(seccomp)
+            .chain(tracing)
+            .chain(start_hooks),
+    );
+    order::arrange(&mut steps[first..], asked);
 }
 
 /// `process.oomScoreAdj`, checked.
