@@ -41,6 +41,7 @@ trap 'rm -rf "$scratch"' EXIT
 "$target/nucleus-benches" measure run lifecycle exec syscalls rss throughput sequence sandbox "$@" \
     --base limit,crun-static,crun --rounds "${ROUNDS:-25}" --sequence "${SEQUENCE:-500}" \
     --markdown "$scratch/results.md" --json "$target/results.json" --svg "$scratch/chart.svg"
+"$target/nucleus-benches" attest --nucleus "$target/nucleus" >>"$scratch/results.md"
 
 # In place only when all went well: a record is whole or as it was.
 cp "$scratch/results.md" "$out/results.md"

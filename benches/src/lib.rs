@@ -4,6 +4,7 @@
 //! compiled with; [`launcher`] starts and times commands from a small process in namespaces of its own;
 //! [`measure`] interleaves the runtimes; [`stats`] and [`report`] turn samples into tables.
 
+pub mod attest;
 pub mod bundle;
 pub mod cgroup;
 pub mod device;

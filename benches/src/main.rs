@@ -26,6 +26,18 @@ struct Cli {
 enum Command {
     /// Times runtimes, interleaved, and prints tables.
     Measure(Box<Measure>),
+    /// Times the verification of root file systems beside `sha256sum -c`, and prints a section in Markdown.
+    Attest {
+        /// The front-end.
+        #[arg(long)]
+        nucleus: PathBuf,
+        /// Samples of each program.
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// Where the trees are made, a gigabyte at most.
+        #[arg(long, default_value = "/var/tmp/nucleus-benches")]
+        work: PathBuf,
+    },
     /// Writes the bundles, the rootfs and the limit program, for use by hand.
     Generate {
         /// Where to.
@@ -87,6 +99,15 @@ struct Measure {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Measure(options) => measure(&options),
+        Command::Attest {
+            nucleus,
+            rounds,
+            work,
+        } => {
+            fs::create_dir_all(&work)?;
+            let section = nucleus_benches::attest::measure(&nucleus, &work, rounds)?;
+            Ok(io::stdout().write_all(section.as_bytes())?)
+        }
         Command::Generate { directory } => generate(&directory),
     }
 }
