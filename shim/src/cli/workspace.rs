@@ -237,7 +237,7 @@ impl Commit {
         let sides = copy.sides()?;
         let changes = crate::workspace::changes::changes(&sides)?;
         let chosen = commit::select(&changes, &self.paths, self.include_protected)?;
-        commit::commit(&sides, &self.name, &chosen, self.force)?;
+        copy.commit(&sides, &chosen, self.force)?;
         let left = copy.changes()?;
         if left.is_empty() {
             copy.remove()?;

@@ -134,6 +134,8 @@ pub struct Sides {
     pub copy: Tree,
     /// What it is on the host.
     pub workspace: Tree,
+    /// Whether a commit was begun and not finished: what it has left half done is no conflict.
+    pub interrupted: bool,
 }
 
 /// All that differs from what was copied and from what the workspace is by now, by path.
@@ -246,8 +248,15 @@ fn change(sides: &Sides, path: &Path, before: Option<&Entry>, node: &Node) -> Re
     Ok(Some(Change {
         path: path.to_owned(),
         protected: protected::reason(path).or(link_out),
-        conflict: match what {
-            What::Refused(_) => None,
+        conflict: match (&what, &now) {
+            (What::Refused(_), _) => None,
+            // A directory that is not filled yet, and one that became a file.
+            (What::Added(_) | What::Type(..), Some(now))
+                if sides.interrupted && now.kind == Kind::Directory && node.kind == Kind::Directory =>
+            {
+                None
+            }
+            (What::Type(..), None) if sides.interrupted => None,
             _ => conflict(before, now.as_ref()),
         },
         now,

@@ -46,11 +46,11 @@ pub fn select<'a>(
     Ok(changes.iter().filter(|change| chosen(change)).collect())
 }
 
-/// Takes changes over.
+/// Refuses what has changed on both sides.
 ///
 /// # Errors
-/// Conflicts, before anything is changed; or the failed call, when what came before it is done.
-pub fn commit(sides: &Sides, name: &str, chosen: &[&Change], force: bool) -> Result<(), Error> {
+/// The conflicts, unless they are to be overwritten.
+pub fn refuse_conflicts(chosen: &[&Change], force: bool) -> Result<(), Error> {
     let conflicts: Vec<(PathBuf, &'static str)> = chosen
         .iter()
         .filter_map(|change| Some((change.path.clone(), change.conflict?)))
@@ -58,6 +58,14 @@ pub fn commit(sides: &Sides, name: &str, chosen: &[&Change], force: bool) -> Res
     if !conflicts.is_empty() && !force {
         return Err(Error::Conflicts(conflicts));
     }
+    Ok(())
+}
+
+/// Takes changes over that have no conflicts, or are to overwrite them.
+///
+/// # Errors
+/// The failed call, when what came before it is done.
+pub fn commit(sides: &Sides, name: &str, chosen: &[&Change], force: bool) -> Result<(), Error> {
     let workspace = &sides.workspace;
     let stat = fstat(workspace.root()).map_err(at("stat", &workspace.name(Path::new(""))))?;
     let stage = Stage::make(workspace, name)?;

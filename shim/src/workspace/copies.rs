@@ -142,6 +142,8 @@ impl Copies {
 
 const MANIFEST: &str = "manifest";
 const WORKSPACE: &str = "workspace";
+/// There while a commit is under way.
+const COMMITTING: &str = "committing";
 
 impl Copy {
     fn lock(name: &str, directory: PathBuf) -> Result<Self, Error> {
@@ -201,7 +203,20 @@ impl Copy {
             manifest: manifest::read(&self.directory.join(MANIFEST))?,
             copy: Tree::open(&self.tree())?,
             workspace: Tree::open(&self.workspace()?)?,
+            interrupted: self.directory.join(COMMITTING).exists(),
         })
+    }
+
+    /// Takes changes over, and notes meanwhile that it does.
+    ///
+    /// # Errors
+    /// See [`commit::commit`].
+    pub fn commit(&self, sides: &Sides, chosen: &[&Change], force: bool) -> Result<(), Error> {
+        commit::refuse_conflicts(chosen, force)?;
+        let note = self.directory.join(COMMITTING);
+        std::fs::write(&note, "").map_err(at("create", &note))?;
+        commit::commit(sides, &self.name, chosen, force)?;
+        std::fs::remove_file(&note).map_err(at("unlink", &note))
     }
 
     /// What the workload changed.

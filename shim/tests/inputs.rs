@@ -1,0 +1,201 @@
+//! Bad input at every command and flag: one clear error, exit code 1, nothing left.
+
+mod support;
+
+use support::Place;
+
+/// Arguments, and words that the error must have.
+const TABLE: &[(&[&str], &str)] = &[
+    (&["no-such-command"], "no-such-command"),
+    (&["run"], "command: there is none"),
+    (&["run", "--no-such-flag", "--", "true"], "--no-such-flag"),
+    (&["run", "--name", "a/b", "--", "true"], "name: "),
+    (&["run", "--name", "", "--", "true"], "name: "),
+    (&["run", "--mode", "lax", "--", "true"], "lax"),
+    (&["run", "--runtime", "/nowhere", "--", "true"], "/nowhere"),
+    (&["run", "--rootfs", "/nowhere", "--", "true"], "rootfs: /nowhere"),
+    (
+        &["run", "--rootfs", "/etc/passwd", "--", "true"],
+        "not a directory",
+    ),
+    (
+        &["run", "--toolchain-rootfs", "/nowhere", "--", "true"],
+        "toolchain-rootfs",
+    ),
+    (
+        &["run", "--context", "/nowhere", "--", "true"],
+        "context: /nowhere",
+    ),
+    (&["run", "--context-mode", "move", "--", "true"], "move"),
+    (
+        &["run", "--verify-context", "abc", "--", "true"],
+        "verify-context",
+    ),
+    (
+        &["run", "--workspace", "/nowhere", "--", "true"],
+        "workspace: /nowhere",
+    ),
+    (&["run", "--workspace-mode", "steal", "--", "true"], "steal"),
+    (
+        &[
+            "run",
+            "--workspace",
+            "/",
+            "--workspace-mode",
+            "copy-in-out",
+            "--",
+            "true",
+        ],
+        "holds the place of the copies",
+    ),
+    (&["run", "--home", "/nowhere", "--", "true"], "home: /nowhere"),
+    (
+        &["run", "--provider-config-ro", "/etc/passwd", "--", "true"],
+        "not SRC:DEST",
+    ),
+    (
+        &["run", "--provider-config-rw", "/nowhere:/x", "--", "true"],
+        "provider-config-rw: /nowhere",
+    ),
+    (
+        &["run", "--secret", "/etc/passwd:relative", "--", "true"],
+        "secret: ",
+    ),
+    (
+        &["run", "--secret", "/nowhere:/x", "--", "true"],
+        "secret: /nowhere",
+    ),
+    (&["run", "--env", "=x", "--", "true"], "env: "),
+    (
+        &["run", "--env", "NO_SUCH_VARIABLE_HERE", "--", "true"],
+        "not set",
+    ),
+    (&["run", "--env-fd", "99", "--", "true"], "/proc/self/fd/99"),
+    (&["run", "--workdir", "x", "--", "true"], "workdir: "),
+    (&["run", "--user", "-1", "--", "true"], "-1"),
+    (&["run", "--user", "70000", "--", "true"], "user: not below"),
+    (&["run", "--group", "70000", "--", "true"], "group: not below"),
+    (
+        &["run", "--additional-group", "x", "--", "true"],
+        "additional-group",
+    ),
+    (&["run", "--memory", "0", "--", "true"], "memory: "),
+    (&["run", "--cpus", "nan", "--", "true"], "cpus: "),
+    (&["run", "--pids", "0", "--", "true"], "pids: "),
+    (&["run", "--io", "/dev/null:rbps=1", "--", "true"], "io: "),
+    (&["run", "--volume", "/etc", "--", "true"], "volume: "),
+    (
+        &["run", "--volume", "/etc:/x:rx", "--", "true"],
+        "neither ro nor rw",
+    ),
+    (&["run", "--tmpfs", "/x:exec", "--", "true"], "tmpfs: "),
+    (&["run", "--tmpfs", "/", "--", "true"], "tmpfs: "),
+    (&["run", "--network", "moon", "--", "true"], "moon"),
+    (
+        &["run", "--network", "host", "--", "true"],
+        "--allow-host-network",
+    ),
+    (
+        &["run", "--time-namespace", "x", "--", "true"],
+        "time-namespace: ",
+    ),
+    (&["run", "--terminal", "--", "true"], "terminal: "),
+    (&["run", "--console-socket", "/nowhere", "--", "true"], "/nowhere"),
+    (
+        &["run", "--seccomp-profile", "/nowhere", "--", "true"],
+        "/nowhere",
+    ),
+    (
+        &["run", "--seccomp-profile-sha256", "xyz", "--", "true"],
+        "seccomp-profile-sha256",
+    ),
+    (&["run", "--caps-policy", "/nowhere", "--", "true"], "/nowhere"),
+    (
+        &["run", "--landlock-policy", "/nowhere", "--", "true"],
+        "/nowhere",
+    ),
+    (&["run", "--policy-lock", "/nowhere", "--", "true"], "/nowhere"),
+    (&["run", "--timeout", "never", "--", "true"], "timeout: "),
+    (
+        &["run", "--events", "/nowhere/x", "--", "true"],
+        "open /nowhere/x",
+    ),
+    (&["run", "--report", "/nowhere/x", "--", "true"], "/nowhere/x"),
+    (&["run", "--config", "/nowhere", "--", "true"], "/nowhere"),
+    (&["run", "--config-fd", "99", "--", "true"], "/proc/self/fd/99"),
+    (&["run", "--", "no-such-program"], "no-such-program"),
+    (&["run", "--", "/etc"], "/etc"),
+    (&["create"], "command: there is none"),
+    (&["create", "--timeout", "1s", "--", "true"], "timeout: "),
+    (&["start", "nobody"], "no sandbox with the name \"nobody\""),
+    (&["start"], "NAME"),
+    (&["bundle", "--", "true"], "--output"),
+    (
+        &["bundle", "--output", "/nowhere/x", "--", "true"],
+        "mkdir /nowhere/x",
+    ),
+    (
+        &["bundle", "--check", "--output", "/nowhere", "--", "true"],
+        "open /nowhere",
+    ),
+    (&["verify", "--policy-lock", "/nowhere"], "/nowhere"),
+    (&["verify", "--bundle", "/nowhere"], "/nowhere/config.json"),
+    (&["verify", "--config-sha256", "0"], "config-sha256"),
+    (&["context-digest", "/nowhere"], "/nowhere"),
+    (&["ps", "--format", "xml"], "xml"),
+    (&["ps", "--json", "--format", "json"], "--format"),
+    (&["state", "nobody"], "nobody"),
+    (&["state", "../x"], "../x"),
+    (&["exec", "nobody", "true"], "nobody"),
+    (&["exec", "nobody"], "COMMAND"),
+    (&["logs", "nobody"], "nobody"),
+    (&["kill", "nobody"], "nobody"),
+    (&["stop", "nobody"], "nobody"),
+    (&["stop", "--timeout", "-1", "nobody"], "-1"),
+    (&["rm", "nobody"], "nobody"),
+    (&["rm"], "NAMES"),
+    (
+        &["workspace", "diff", "nobody"],
+        "no workspace copy with the name \"nobody\"",
+    ),
+    (&["workspace", "diff", "../x"], "no workspace copy"),
+    (&["workspace", "commit", "nobody"], "nobody"),
+    (&["workspace", "drop", "nobody"], "nobody"),
+    (&["policy", "show", "seccomp", "nothing"], "nothing"),
+    (&["policy", "show", "magic"], "magic"),
+    (&["policy", "explain", "--caps-policy", "/nowhere"], "/nowhere"),
+    (&["policy", "lock", "--output", "/nowhere/x"], "create /nowhere/x"),
+    (&["policy", "diff", "default"], "NEW"),
+    (&["policy", "diff", "/nowhere", "default"], "/nowhere"),
+    (&["completions", "tcsh"], "tcsh"),
+    (&["man", "/proc/nowhere"], "mkdir /proc/nowhere"),
+];
+
+#[test]
+fn each_is_one_clear_error_and_leaves_nothing() {
+    let Some(place) = Place::new() else { return };
+    for (args, word) in TABLE {
+        let finished = place.nucleus(args);
+        assert_eq!(finished.code, 1, "{args:?}: {finished:?}");
+        assert!(
+            finished.stderr.contains(word),
+            "{args:?}: {word:?} is not in {finished:?}"
+        );
+        assert_eq!(finished.stdout, "", "{args:?}");
+        // Of clap's own the usage follows; a refused request lists its faults.
+        let own =
+            finished.stderr.starts_with("nucleus: ") || finished.stderr.starts_with("nucleus-runtime: ");
+        let lines = finished.stderr.lines().count();
+        assert!(
+            finished.stderr.starts_with("error: ") || own && lines <= 2,
+            "{args:?}: {finished:?}"
+        );
+        place.expect_nothing_left();
+    }
+    for root in ["/proc/nowhere", "/etc/passwd"] {
+        let output = std::process::Command::new(support::NUCLEUS)
+            .args(["--root", root, "ps"])
+            .output();
+        support::Finished::from(output.expect("start")).fails_with(&[root]);
+    }
+}

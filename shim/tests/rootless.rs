@@ -1,0 +1,264 @@
+//! `nucleus` as a user without rights: a home of its own, no control groups, no second id.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::{Finished, NUCLEUS, Place, eventually};
+
+const UID: u32 = 54_321;
+
+/// A user's home, and copies of the programs that the user can reach.
+struct User {
+    place: Place,
+    home: PathBuf,
+    nucleus: PathBuf,
+}
+
+impl User {
+    fn new() -> Option<Self> {
+        let place = Place::new()?;
+        let top = place.path("");
+        fs::set_permissions(&top, PermissionsExt::from_mode(0o755)).expect("chmod");
+        let (home, programs) = (place.path("home"), place.path("bin"));
+        fs::create_dir(&home).expect("mkdir");
+        fs::create_dir(&programs).expect("mkdir");
+        chown(&home, Some(UID), Some(UID)).expect("chown");
+        for program in ["nucleus", "nucleus-runtime"] {
+            let from = Path::new(NUCLEUS).with_file_name(program);
+            fs::hard_link(&from, programs.join(program))
+                .or_else(|_| fs::copy(&from, programs.join(program)).map(drop))
+                .expect("copy");
+        }
+        let nucleus = programs.join("nucleus");
+        Some(Self { place, home, nucleus })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.nucleus);
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("PATH", "/usr/bin:/bin")
+            .env("XDG_RUNTIME_DIR", self.home.join("run"))
+            .current_dir(&self.home)
+            .uid(UID)
+            .gid(UID)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn nucleus(&self, args: &[&str]) -> Finished {
+        self.command(args).output().expect("start nucleus").into()
+    }
+
+    fn sh(&self, options: &[&str], script: &str) -> Finished {
+        let mut args = vec!["run"];
+        args.extend_from_slice(options);
+        args.extend_from_slice(&["--", "sh", "-c", script]);
+        self.nucleus(&args)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.home.join(name);
+        fs::write(&path, text).expect("write");
+        chown(&path, Some(UID), Some(UID)).expect("chown");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    fn directory(&self, name: &str) -> String {
+        let path = self.home.join(name);
+        fs::create_dir(&path).expect("mkdir");
+        chown(&path, Some(UID), Some(UID)).expect("chown");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    fn expect_nothing_left(&self) {
+        for directory in [
+            "run/nucleus/sandboxes",
+            "run/nucleus/runtime",
+            ".local/state/nucleus/workspaces",
+        ] {
+            let left: Vec<_> = fs::read_dir(self.home.join(directory))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
+            assert!(left.is_empty(), "left in {directory}: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn a_user_runs_a_command_in_both_agent_modes() {
+    let Some(user) = User::new() else { return };
+    for mode in ["agent", "strict-agent"] {
+        let script = "id -u; id -g; ls -A ~; ls /proc | grep -c '^[0-9]' ; grep -c : /proc/net/dev; exit 7";
+        let finished = user.sh(&["--mode", mode], script);
+        let lines: Vec<&str> = finished.exits(7).lines().collect();
+        assert_eq!(lines[..2], ["54321", "54321"], "{mode}");
+        assert!(
+            lines[2].parse::<u32>().expect("a number") <= 5,
+            "{mode}: {lines:?}"
+        );
+        assert_eq!(lines[3], "1", "{mode}");
+        let attacks = "
+            touch /usr/x 2>/dev/null && echo 1; mount -t tmpfs x /tmp 2>/dev/null && echo 2
+            unshare -Ur true 2>/dev/null && echo 3; cat /etc/shadow 2>/dev/null && echo 4
+            [ -e /home/../root/.ssh ] && echo 5; echo > /proc/sys/kernel/hostname 2>/dev/null && echo 6
+            grep -q '^CapBnd:.*[1-9a-f]' /proc/self/status && echo 7; exit 0";
+        assert_eq!(user.sh(&["--mode", mode], attacks).exits(0), "", "{mode}");
+    }
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_users_files_come_in_as_the_users() {
+    let Some(user) = User::new() else { return };
+    let workspace = user.directory("workspace");
+    user.file("workspace/file", "before\n");
+    user.sh(
+        &["--workspace", &workspace],
+        "echo after > file; echo new > new; stat -c %u file",
+    )
+    .exits(0);
+    assert_eq!(
+        fs::metadata(user.home.join("workspace/new")).expect("new").uid(),
+        UID
+    );
+    assert_eq!(
+        fs::read_to_string(user.home.join("workspace/file")).expect("file"),
+        "after\n"
+    );
+    assert_ne!(
+        user.sh(
+            &["--workspace", &workspace, "--workspace-mode", "bind-ro"],
+            "echo x > file"
+        )
+        .code,
+        0
+    );
+    let finished = user.sh(&["--context", &workspace], "cat file; echo x > file; cat file");
+    assert_eq!(finished.exits(0), "after\nx\n");
+    let pin = user.nucleus(&["context-digest", &workspace]);
+    let pin = pin.exits(0).trim();
+    user.sh(&["--context", &workspace, "--verify-context", pin], "cat file")
+        .exits(0);
+    let token = user.file("token", "secret");
+    let finished = user.sh(
+        &["--secret", &format!("{token}:/run/secrets/t")],
+        "cat /run/secrets/t; stat -c %a /run/secrets/t",
+    );
+    assert_eq!(finished.exits(0), "secret400\n");
+    let home = user.directory("inner");
+    user.sh(&["--home", &home], "echo x > ~/kept").exits(0);
+    assert!(user.home.join("inner/kept").exists());
+    let config = user.file("config", "c\n");
+    let finished = user.sh(
+        &["--provider-config-ro", &format!("{config}:/etc/mine")],
+        "cat /etc/mine",
+    );
+    assert_eq!(finished.exits(0), "c\n");
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_user_reviews_a_copied_workspace_with_modes_against_it() {
+    let Some(user) = User::new() else { return };
+    let workspace = user.directory("workspace");
+    user.file("workspace/file", "before\n");
+    user.file("workspace/.envrc", "x\n");
+    let options = [
+        "--name",
+        "boxrootless",
+        "--workspace",
+        &workspace,
+        "--workspace-mode",
+        "copy-in-out",
+    ];
+    user.sh(&options, "echo after > file; echo evil > .envrc; mkdir -p d/e; echo x > d/e/f; chmod 000 d/e; mkdir closed; echo x > closed/f; chmod 500 closed").exits(0);
+    let diff = user.nucleus(&["workspace", "diff", "boxrootless"]);
+    assert!(
+        diff.exits(0).contains("! d/e (directory that cannot be read"),
+        "{diff:?}"
+    );
+    user.nucleus(&["workspace", "commit", "boxrootless"]).exits(0);
+    assert_eq!(
+        fs::read_to_string(user.home.join("workspace/file")).expect("file"),
+        "after\n"
+    );
+    assert_eq!(
+        fs::read_to_string(user.home.join("workspace/.envrc")).expect("file"),
+        "x\n"
+    );
+    let closed = fs::metadata(user.home.join("workspace/closed")).expect("closed");
+    assert_eq!((closed.mode() & 0o777, closed.uid()), (0o500, UID));
+    assert!(user.home.join("workspace/closed/f").exists());
+    user.nucleus(&["workspace", "drop", "boxrootless"]).exits(0);
+    user.expect_nothing_left();
+    // What the user may not read cannot be copied.
+    fs::write(user.home.join("workspace/hidden"), "x").expect("write");
+    fs::set_permissions(
+        user.home.join("workspace/hidden"),
+        PermissionsExt::from_mode(0o600),
+    )
+    .expect("chmod");
+    user.sh(&options, "true")
+        .fails_with(&["hidden", "Permission denied"]);
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_user_has_detached_sandboxes_and_an_init() {
+    let Some(user) = User::new() else { return };
+    assert_eq!(
+        user.sh(&["--init"], "cat /proc/1/comm; exit 3").exits(3),
+        "nucleus-init\n"
+    );
+    let name = "detachedrootless";
+    user.nucleus(&[
+        "run",
+        "--detach",
+        "--name",
+        name,
+        "--",
+        "sh",
+        "-c",
+        "echo hello; exec sleep 1000",
+    ])
+    .exits(0);
+    eventually("its output", || user.nucleus(&["logs", name]).stdout == "hello\n");
+    assert_eq!(user.nucleus(&["exec", name, "id", "-u"]).exits(0), "54321\n");
+    // Another user neither sees nor reaches it.
+    assert!(!user.place.nucleus(&["ps"]).stdout.contains(name));
+    user.nucleus(&["stop", "--timeout", "1s", name]).exits(0);
+    user.nucleus(&["rm", "--force", name]).exits(0);
+    user.expect_nothing_left();
+}
+
+#[test]
+fn what_a_user_cannot_have_is_said() {
+    let Some(user) = User::new() else { return };
+    let finished = user.sh(&["--memory", "64M", "--pids", "50"], "true");
+    finished.exits(0);
+    assert!(
+        finished.stderr.contains("limits need a control group"),
+        "{finished:?}"
+    );
+    user.sh(&["--mode", "strict-agent", "--memory", "64M"], "true")
+        .fails_with(&["memory, cpus, pids, io: limits need a control group"]);
+    user.sh(&["--workspace", "/root"], "true")
+        .fails_with(&["workspace: "]);
+    user.nucleus(&["--root", "/nowhere/x", "ps"])
+        .fails_with(&["/nowhere/x", "Permission denied"]);
+    let other = user.place.path("other");
+    fs::create_dir(&other).expect("mkdir");
+    user.nucleus(&["--root", other.to_str().expect("UTF-8"), "ps"])
+        .fails_with(&["not a directory of this user alone"]);
+    user.expect_nothing_left();
+}
