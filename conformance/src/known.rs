@@ -44,6 +44,9 @@ pub(crate) struct Exception {
     view: Option<String>,
     /// Only for a runtime whose file has this name; otherwise for each.
     runtime: Option<String>,
+    /// It passes as often as not: that it passed is not worth a line.
+    #[serde(default)]
+    pub(crate) races: bool,
     pub(crate) fault: Fault,
     pub(crate) reason: String,
 }

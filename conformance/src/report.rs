@@ -101,6 +101,7 @@ fn list(
         };
         match (&record.outcome, known.find(record)) {
             (Outcome::Passed, None) if !verbose => {}
+            (Outcome::Passed, Some(entry)) if entry.races && !verbose => {}
             (Outcome::Passed, None) => writeln!(out, "  passed   {name}{time}")?,
             (Outcome::Passed, Some(entry)) => {
                 writeln!(

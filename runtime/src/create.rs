@@ -189,6 +189,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         notify: notify.as_deref(),
         cgroups: options.cgroups,
         traced: options.traced,
+        started_later: wait_for_start,
         rootfs,
     };
     let mut plan = plan::plan(&request, &host)?;

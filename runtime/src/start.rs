@@ -22,6 +22,9 @@ pub enum Error {
     /// Its state.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// There is nothing to start.
+    #[error("config.json of container {0:?} has no process: there is nothing to start")]
+    NoProcess(String),
     /// Its recorded configuration.
     #[error("the recorded config.json")]
     Config(#[source] serde_json::Error),
@@ -54,7 +57,14 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
     let container = Container::open_locked(root, id)?;
     let directory = &container.directory;
     let acts = container.decide(Operation::Start)?;
-    let hooks = recorded_hooks(directory)?;
+    let config = directory.read("config.json")?;
+    if config
+        .as_ref()
+        .is_some_and(|config| !mentions(config, b"\"process\""))
+    {
+        return Err(Error::NoProcess(id.to_owned()));
+    }
+    let hooks = hooks_in(config.as_deref())?;
     let failed = |fault| Error::Tell {
         id: id.to_owned(),
         fault,
@@ -93,15 +103,20 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
 /// # Errors
 /// That the recorded configuration cannot be read.
 pub fn recorded_hooks(directory: &Directory) -> Result<Hooks, Error> {
-    let Some(config) = directory.read("config.json")? else {
+    hooks_in(directory.read("config.json")?.as_deref())
+}
+
+fn hooks_in(config: Option<&[u8]>) -> Result<Hooks, Error> {
+    // Most containers have none, and the whole configuration need not be parsed to see that.
+    let Some(config) = config.filter(|config| mentions(config, b"\"hooks\"")) else {
         return Ok(Hooks::default());
     };
-    // Most containers have none, and the whole configuration need not be parsed to see that.
-    if !config.windows(7).any(|window| window == b"\"hooks\"") {
-        return Ok(Hooks::default());
-    }
-    let (spec, _) = bundle::parse(&config).map_err(Error::Config)?;
+    let (spec, _) = bundle::parse(config).map_err(Error::Config)?;
     Ok(Hooks::new(spec.hooks().as_ref())?)
+}
+
+fn mentions(config: &[u8], word: &[u8]) -> bool {
+    config.windows(word.len()).any(|window| window == word)
 }
 
 /// What became of the byte.

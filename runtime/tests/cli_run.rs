@@ -91,3 +91,20 @@ fn another_kill_during_set_up_is_not_blamed_on_memory() {
     );
     assert_eq!(host.leftovers(&id), [""; 0]);
 }
+
+/// `process` is required only by `start`.
+#[test]
+fn a_container_without_process_is_created_and_not_started() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| {
+        config.as_object_mut().expect("an object").remove("process");
+    });
+    let id = host.id();
+    host.ok(&["create", "--bundle", bundle.path(), &id]);
+    let start = host.run(&["start", &id]);
+    assert_eq!(start.code, 1, "{start}");
+    assert!(start.stderr.contains("has no process"), "{start}");
+    assert_eq!(host.state(&id)["status"], "created");
+    host.ok(&["delete", "--force", &id]);
+    assert_eq!(host.leftovers(&id), [""; 0]);
+}

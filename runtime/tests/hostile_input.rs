@@ -259,6 +259,7 @@ fn plan_on(spec: &oci::Spec, host: &HostFacts, driver: cgroup::Driver) -> Result
         notify: Some(Path::new("/run/notify")),
         cgroups: Some(driver),
         traced: false,
+        started_later: true,
         rootfs: None,
     };
     plan::plan(&request, host)

@@ -123,6 +123,8 @@ pub struct Request<'a> {
     pub cgroups: Option<cgroup::Driver>,
     /// The caller looks at the first process before it starts the program (`--block-fd`).
     pub traced: bool,
+    /// The program is started by another command, which asks for `process` then (`create`).
+    pub started_later: bool,
     /// Which directory the root file system must be (`--rootfs-fd`).
     pub rootfs: Option<step::Inode>,
 }
@@ -332,10 +334,15 @@ impl Builder<'_> {
 /// A value that is wrong, or a request that this host cannot meet: the first one found.
 pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let spec = request.spec;
-    let process = spec
-        .process()
-        .as_ref()
-        .ok_or_else(|| Error::invalid("process", "missing"))?;
+    let nothing;
+    let process = match spec.process() {
+        Some(process) => process,
+        None if request.started_later => {
+            nothing = process::nothing();
+            &nothing
+        }
+        None => return Err(Error::invalid("process", "missing")),
+    };
     let linux = spec.linux().as_ref();
     let namespaces = namespaces::Namespaces::new(linux, host)?;
     let id_maps = namespaces::id_maps(linux, &namespaces)?;
@@ -362,6 +369,9 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     paths::root_and_mounts(&mut builder, &hooks, process, notify)?;
     let listener = process::add(&mut builder, process, &hooks)?;
     order::check(asked(&builder, process, &hooks), &builder.steps)?;
+    if spec.process().is_none() {
+        builder.steps.retain(|step| !matches!(step, Step::FindProgram));
+    }
     let mut program = process::program(process, request.preserved, request.environment)?;
     if notify.is_some() {
         program.env.push(crate::readiness::VARIABLE.to_owned());

@@ -151,6 +151,14 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
     order::arrange(&mut steps[first..], asked);
 }
 
+/// What waits in a container without `process`, which is required only when it is started (`config.md#process`):
+/// `start` refuses. A directory cannot be executed.
+pub(super) fn nothing() -> oci::Process {
+    let mut process = oci::Process::default();
+    process.set_args(Some(vec!["/".to_owned()]));
+    process
+}
+
 /// `process.oomScoreAdj`, checked.
 pub(super) fn oom_score_adj(process: &oci::Process) -> Result<Option<i32>, Error> {
     match process.oom_score_adj() {
