@@ -105,6 +105,9 @@ fn main() -> anyhow::Result<()> {
             work,
         } => {
             fs::create_dir_all(&work)?;
+            let nucleus = nucleus
+                .canonicalize()
+                .with_context(|| format!("open {}", nucleus.display()))?;
             let section = nucleus_benches::attest::measure(&nucleus, &work, rounds)?;
             Ok(io::stdout().write_all(section.as_bytes())?)
         }
