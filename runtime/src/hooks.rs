@@ -1,5 +1,6 @@
 //! The six kinds of hooks: `config.md#posix-platform-hooks`.
 
+use nucleus_sys::signal::{self, SignalMask};
 use oci_spec::runtime as oci;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SeekFrom};
@@ -174,6 +175,8 @@ impl Hook {
             .envs(self.env.iter().map(|(key, value)| (key, value)));
         command.stdin(input).stdout(output.try_clone().map_err(start)?);
         command.stderr(Stdio::from(output.try_clone().map_err(start)?));
+        // The runtime's are, while it makes a container.
+        signal::restore_in_child(&mut command, SignalMask::none());
         let mut child = command.spawn().map_err(start)?;
         if let Some(timeout) = self.timeout {
             let ended = ends_within(child.id(), timeout);

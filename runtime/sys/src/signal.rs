@@ -37,6 +37,18 @@ pub fn restore(mask: &SignalMask) {
     }
 }
 
+impl SignalMask {
+    /// The mask that blocks nothing.
+    pub fn none() -> Self {
+        // SAFETY: sigset_t is plain data, and the pointer is valid for the call, which cannot fail.
+        unsafe {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            Self(none)
+        }
+    }
+}
+
 /// Lets a command's process begin with this mask: it would inherit the one of now. `pthread_sigmask(3)`.
 pub fn restore_in_child(command: &mut std::process::Command, mask: SignalMask) {
     use std::os::unix::process::CommandExt;
