@@ -15,6 +15,7 @@ pub mod escape;
 pub mod events;
 pub mod facts;
 pub mod init;
+pub mod keeper;
 pub mod kept;
 pub mod kernel_log;
 pub mod landlock;

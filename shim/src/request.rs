@@ -193,7 +193,7 @@ pub struct Request {
     #[arg(long, value_name = "OFFSETS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_namespace: Option<String>,
-    /// Insist on a terminal [default: if standard input and output are one]
+    /// Insist on a terminal [default: if standard input and output are one]; with --detach nucleus attach reaches it
     #[arg(long, short)]
     #[serde(skip_serializing_if = "is_false")]
     pub terminal: bool,

@@ -7,6 +7,7 @@ use crate::context;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
+use crate::keeper::Keeper;
 use crate::kept::Kept;
 use crate::kernel_log::{self, Killed};
 use crate::launch::{self, Launch};
@@ -113,7 +114,7 @@ pub fn decide_by(
 /// What kept it from starting, or from being cleaned up.
 pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let here = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let terminal = here || request.console_socket.is_some();
+    let terminal = here || request.console_socket.is_some() || call.detach && request.terminal;
     anyhow::ensure!(
         terminal || !request.terminal,
         "terminal: standard input and output are none; --console-socket takes one"
@@ -267,7 +268,19 @@ fn in_sandbox(
         runtime.command.arg("--console-socket").arg(socket);
     }
     if call.detach {
-        return detached(runtime, decided, &bundle, sandbox, call, events);
+        let keeper =
+            (launch.terminal && launch.console_socket.is_none()).then(|| Keeper::start(sandbox.directory()));
+        let keeper = keeper
+            .transpose()
+            .map_err(at("keep a terminal in", sandbox.directory()))?;
+        if let Some(keeper) = &keeper {
+            runtime.command.arg("--console-socket").arg(&keeper.console);
+        }
+        let outcome = detached(runtime, decided, &bundle, sandbox, call, events);
+        if let (Some(keeper), false) = (keeper, outcome.as_ref().is_ok_and(|code| *code == 0)) {
+            keeper.stop();
+        }
+        return outcome;
     }
     if decided.program.kind != Runtime::Native {
         return plainly(runtime.command.arg(&launch.name), events);
@@ -319,7 +332,8 @@ fn detached(
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
     let log = sandbox.directory().join("log");
-    let out = std::fs::File::create(&log).map_err(at("create", &log))?;
+    let out = std::fs::OpenOptions::new().append(true).create(true).open(&log);
+    let out = out.map_err(at("create", &log))?;
     let failure = sandbox.directory().join("detached");
     std::fs::File::create(&failure).map_err(at("create", &failure))?;
     runtime

@@ -238,3 +238,84 @@ fn man_pages_and_completions_name_every_command() {
         .nucleus(&["man", "/proc/nowhere"])
         .fails_with(&["mkdir /proc/nowhere"]);
 }
+
+#[test]
+fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name();
+    let script = "echo ready; while read line; do echo \"got $line\"; [ \"$line\" = end ] && exit 0; done";
+    place
+        .nucleus(&[
+            "run",
+            "--detach",
+            "--terminal",
+            "--name",
+            name,
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
+        .exits(0);
+    let attach = |typed: &str| {
+        let mut child = place
+            .command(&["attach", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start");
+        let mut input = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut input, typed.as_bytes()).expect("write");
+        // The end of the input does not end it: Ctrl-P Ctrl-Q or the sandbox does.
+        let finished = support::Finished::from(child.wait_with_output().expect("wait"));
+        drop(input);
+        finished
+    };
+    eventually("it is ready", || {
+        place.nucleus(&["logs", name]).stdout.contains("ready")
+    });
+    let first = attach("one\n\x10\x11");
+    first.exits(0);
+    eventually("it got the line", || {
+        place.nucleus(&["logs", name]).stdout.contains("got one")
+    });
+    let second = attach("end\n");
+    // What was printed before is shown to whoever comes later.
+    for word in ["ready", "got one", "got end"] {
+        assert!(second.exits(0).contains(word), "{word}: {second:?}");
+    }
+    assert!(place.nucleus(&["logs", name]).stdout.contains("got end"));
+    eventually("it has ended", || {
+        let state: serde_json::Value =
+            serde_json::from_str(&place.nucleus(&["state", name]).stdout).expect("JSON");
+        state["status"] == "stopped"
+    });
+    place.nucleus(&["rm", name]).exits(0);
+    // Without a terminal its output is shown.
+    place
+        .nucleus(&[
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--",
+            "sh",
+            "-c",
+            "echo plain; sleep 0.3; echo done",
+        ])
+        .exits(0);
+    assert_eq!(place.nucleus(&["attach", name]).exits(0), "plain\ndone\n");
+    place.nucleus(&["rm", name]).exits(0);
+    // A start that fails leaves no keeper.
+    place
+        .nucleus(&[
+            "run",
+            "--detach",
+            "--terminal",
+            "--name",
+            name,
+            "--",
+            "no-such-program",
+        ])
+        .fails_with(&["no-such-program"]);
+}

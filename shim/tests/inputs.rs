@@ -149,6 +149,7 @@ const TABLE: &[(&[&str], &str)] = &[
     (&["exec", "nobody", "true"], "nobody"),
     (&["exec", "nobody"], "COMMAND"),
     (&["logs", "nobody"], "nobody"),
+    (&["attach", "nobody"], "nobody"),
     (&["kill", "nobody"], "nobody"),
     (&["stop", "nobody"], "nobody"),
     (&["stop", "--timeout", "-1", "nobody"], "-1"),

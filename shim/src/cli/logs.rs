@@ -21,6 +21,14 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// Of a sandbox, until it ends.
+    pub(super) fn following(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            follow: true,
+        }
+    }
+
     /// Prints the log.
     ///
     /// # Errors

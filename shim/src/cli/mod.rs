@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod attach;
 pub mod attest;
 pub mod bundle;
 pub mod docs;
@@ -54,6 +55,11 @@ enum Command {
     Exec(manage::Exec),
     /// Print what a detached sandbox has written
     Logs(logs::Logs),
+    /// Connect to the terminal, or the output, of a detached sandbox
+    Attach(attach::Attach),
+    /// Hold the terminal of a detached sandbox
+    #[command(hide = true)]
+    Keep,
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
     /// End a sandbox: SIGTERM, and SIGKILL after a while
@@ -105,6 +111,8 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Ps(ps) => ps.run(root),
         Command::State(name) => name.state(root),
         Command::Exec(exec) => exec.run(root),
+        Command::Attach(attach) => attach.run(root),
+        Command::Keep => Ok(crate::keeper::main().map(|()| 0)?),
         Command::Logs(logs) => logs.run(root),
         Command::Create(create) => create.run(root, quiet),
         Command::Start(start) => start.run(root),
