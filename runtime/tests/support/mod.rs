@@ -17,6 +17,7 @@
 
 mod leftovers;
 pub(crate) mod probe;
+pub(crate) mod refusal;
 pub(crate) mod rootless;
 
 use serde_json::{Value, json};
