@@ -97,7 +97,7 @@ let
         ];
       };
       workingDirectory = optional absolute "/srv" "Working directory in the sandbox.";
-      rootfs = optional types.path (literalExpression "nucleus.lib.mkRootfs { inherit pkgs; packages = [ pkgs.hello ]; }") "Root file system, with its manifest (`lib.mkRootfs`). It is compared with that at every start.";
+      rootfs = optional types.path (literalExpression "nucleus.lib.mkRootfs { inherit pkgs; packages = [ pkgs.hello ]; }") "Root file system, with its manifest (`lib.mkRootfs`). In production mode, and in the others with `rootfsManifestSha256`, it is compared with that at every start.";
       rootfsManifestSha256 =
         optional sha256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
           "SHA-256 that the manifest must have. It may be left out for a root file system in the Nix store.";
