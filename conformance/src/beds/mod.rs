@@ -10,6 +10,7 @@ pub(crate) mod container;
 pub(crate) mod guest;
 mod image;
 mod machine;
+mod nix;
 
 use std::fmt;
 use std::fs;
@@ -210,6 +211,9 @@ impl Run<'_> {
         for entry in fs::read_dir(self.payload)? {
             let entry = entry?;
             fs::hard_link(entry.path(), payload.join(entry.file_name()))?;
+        }
+        if bed == Bed::Machine {
+            nix::prepare(self.payload, &payload.join("nix"))?;
         }
         let script = payload.join("run");
         fs::write(&script, self.script(bed))?;

@@ -2,6 +2,7 @@
 
 mod landlock;
 mod limits;
+mod nix;
 mod scope;
 mod units;
 mod user;
@@ -34,6 +35,7 @@ pub(super) fn of(bed: Bed) -> impl Iterator<Item = BedCase> {
         units::plain::CASES,
         units::limited::CASES,
         user::CASES,
+        nix::CASES,
         user::subgroup::CASES,
     ]
     .concat();
