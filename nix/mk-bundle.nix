@@ -41,6 +41,8 @@ let
     name = container;
     rootfs = "${rootfs}";
     mode = "production";
+    # Below the control group of the service that runs it (systemd.exec(5), DelegateSubgroup=).
+    cgroups-path = "sandbox-${container}";
   }
   // request
   // policy "seccomp-profile" seccomp

@@ -80,6 +80,7 @@ let
           pids
           network
           ;
+        cgroups-path = "sandbox-${name}";
         hostname = container.hostName;
         workdir = container.workingDirectory;
         rootfs = if container.rootfs == null then null else "${container.rootfs}";
@@ -172,7 +173,10 @@ let
       TimeoutStopSec = container.stopTimeout;
       # SIGTERM for our own process, which passes it on; SIGKILL for what is left.
       KillMode = "mixed";
+      # The sandbox's control group is below the service's, beside our own processes: so the journal knows whose
+      # lines they are, and limits and numbers of the service are the sandbox's too.
       Delegate = true;
+      DelegateSubgroup = "supervisor";
       StandardOutput = "journal";
       StandardError = "journal";
       SyslogIdentifier = "nucleus-${name}";
@@ -189,7 +193,7 @@ let
     }
     // lib.optionalAttrs container.direct {
       ExecStartPre = verify container;
-      # The container's control group is not the service's: what a killed runtime left is taken away here.
+      # What a killed runtime has left is taken away here.
       ExecStopPost = "-${
         line [
           "${cfg.package}/bin/nucleus-runtime"

@@ -131,7 +131,9 @@ fn cgroup(path: &str, facts: &Facts) -> (String, String, bool) {
         found.extend(facts.cgroup("", true));
     }
     found.dedup();
-    let kept = !found.is_empty() && found.iter().all(|one| *one == path);
+    // A relative path is below a control group of the caller's.
+    let is_it = |one: &&str| *one == path || !path.starts_with('/') && one.ends_with(&format!("/{path}"));
+    let kept = !found.is_empty() && found.iter().all(is_it);
     (path.to_owned(), found.join(" "), kept)
 }
 
@@ -374,6 +376,9 @@ mod tests {
             }),
             ("cgroup", What::Cgroup("/nucleus/a".into()), |facts| {
                 facts.cgroups.clear()
+            }),
+            ("cgroup", What::Cgroup("a".into()), |facts| {
+                facts.cgroups[0].1 = "/nucleus/b/aa".into()
             }),
             ("limit", limit(), |facts| {
                 drop(facts.limits.insert("memory.max".into(), "max".into()))
