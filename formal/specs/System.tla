@@ -5,8 +5,9 @@ parts, put together.
 
 Each part is the spec of its name, with its own variables (P: Policy; G: Gvisor,
 here as the road of the front-end with the native runtime; R: Resources;
-F: Filesystem; E: Egress), and each step below is a step of one or more of them
-*at the same time*: that is what the parts have to do with each other.
+F: Filesystem; E: Egress; L: Lifecycle, of one `run` and one `delete --force`),
+and each step below is a step of one or more of them *at the same time*: that is
+what the parts have to do with each other.
 
 WHAT IS MODELLED.  The policy is loaded and applied before anything is made;
 the network, if there is one, is complete before the runtime is called; the
@@ -24,7 +25,8 @@ front-end is gone gives the container up (it reads the end of a pipe).
 WHAT IS LEFT OUT.  What the parts leave out; `--detach`; gVisor, which takes the
 same road with fewer parts; SIGKILL of who cleans up, questions to the resolver,
 cgroup2, and more of the adversary than a pipe in the place of the policy: each
-part has all that in its own spec.
+part has all that in its own spec.  Handshake and Isolation, the inner life of the
+child between Clone and Execute, are checked by themselves and not composed here.
 
 THE CLAIM.  This spec is checked to refine each part, fairness included
 (properties Is...): what was shown of the parts alone, under what they assume of
@@ -61,6 +63,12 @@ CONSTANTS
     Static,
     \* @type: Set(Str);
     Answers,
+    \* @type: Set(Str);
+    Commands,
+    \* @type: Set(Str);
+    Asked,
+    \* @type: Set(Str);
+    AskedMeanwhile,
     \* @type: Set(Str);
     Networks    \* that are asked for: "none", "bridge"
 
@@ -172,7 +180,43 @@ VARIABLES
     \* @type: Str;
     reply,
     \* @type: Str;
-    holds
+    holds,
+    \* The state directory: "none", "empty" or "filled" with the configuration.
+    \* @type: Str;
+    dir,
+    \* Whether the first process is recorded.
+    \* @type: Bool;
+    recorded,
+    \* The FIFO that `start` writes to, by its name: "none", "start", "starting".
+    \* @type: Str;
+    fifo,
+    \* The first process: "none", "setup" (it ends with its creator), "waiting", "program", "dead".
+    \* @type: Str;
+    proc,
+    \* Whether the byte of `start` was written.
+    \* @type: Bool;
+    told,
+    \* Whether a SIGKILL is pending.
+    \* @type: Bool;
+    killed,
+    \* Whether the control group is there.
+    \* @type: Bool;
+    cgroup,
+    \* Whether it is frozen.
+    \* @type: Bool;
+    frozen,
+    \* Who holds the lock of the directory, or "free".
+    \* @type: Str;
+    lock,
+    \* What each command was asked to do, or "none".
+    \* @type: Str -> Str;
+    op,
+    \* The acts that it still has to do.
+    \* @type: Str -> Seq(Str);
+    todo,
+    \* The directory that it has opened: "none", the "live" one, or one that was removed ("stale").
+    \* @type: Str -> Str;
+    handle
 
 pvars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second,
       caps, profile>>
@@ -187,17 +231,21 @@ vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, fir
           version, pidns, runtime, record, group, place, program, deleter, stage, walk,
           at, rest, followed, retries, x, above, made, propagation, leaked, hidden,
           oldroot, front, netns, covers, loaded, link, resolver, workload, dns, pending,
-          query, upstream, reply, holds>>
+          query, upstream, reply, holds,
+          dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
+
+lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 
 P == INSTANCE Policy
 G == INSTANCE Gvisor
 R == INSTANCE Resources
 F == INSTANCE Filesystem
 E == INSTANCE Egress
+L == INSTANCE Lifecycle
 
 -----------------------------------------------------------------------------
 (* A request that its mode takes, and one that it refuses for its root file system. *)
-Asked(m, root) ==
+Plain(m, root) ==
     [mode |-> m, consent |-> FALSE, network |-> "none", host_consent |-> FALSE, rootfs |-> root, user |-> TRUE,
      limits |-> "memory", asked |-> FALSE, cgroups |-> TRUE, landlock |-> TRUE]
 
@@ -207,7 +255,8 @@ Init ==
     /\ R!Init
     /\ F!Init
     /\ E!Init
-    /\ ask \in {Asked(m, root) : m \in Modes, root \in {"plain", "attested"}}
+    /\ L!Init
+    /\ ask \in {Plain(m, root) : m \in Modes, root \in {"plain", "attested"}}
     /\ wish.mode = ask.mode
     /\ wish.network \in Networks
     /\ ~wish.consent
@@ -219,21 +268,21 @@ Bridge == wish.network = "bridge"
 -----------------------------------------------------------------------------
 (* The front-end decides and loads. *)
 
-Decide == P!Decide /\ G!Decide /\ UNCHANGED <<rvars, fvars, evars>>
+Decide == P!Decide /\ G!Decide /\ UNCHANGED <<rvars, fvars, evars, lvars>>
 
-Begin == P!Begin(TRUE) /\ UNCHANGED <<gvars, rvars, fvars, evars>>
+Begin == P!Begin(TRUE) /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
 
-Open == P!Open /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-ReadHalf == P!ReadHalf /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-ReadRest == P!ReadRest /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-Check == P!Check /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-Parse == P!Parse /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-Compose == P!Compose({"kill", "admin"}, "none") /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-Apply == phase = "parsed" /\ caps # {} /\ P!Apply /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-PolicyFails == P!Fail /\ UNCHANGED <<gvars, rvars, fvars, evars>>
-Swap == phase = "loading" /\ (\E file \in Files : P!Swap(file)) /\ UNCHANGED <<gvars, rvars, fvars, evars>>
+Open == P!Open /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+ReadHalf == P!ReadHalf /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+ReadRest == P!ReadRest /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Check == P!Check /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Parse == P!Parse /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Compose == P!Compose({"kill", "admin"}, "none") /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Apply == phase = "parsed" /\ caps # {} /\ P!Apply /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+PolicyFails == P!Fail /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Swap == phase = "loading" /\ (\E file \in Files : P!Swap(file)) /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
 
-NoPolicy == phase \in {"refused", "failed"} /\ road = "taken" /\ G!Fail /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+NoPolicy == phase \in {"refused", "failed"} /\ road = "taken" /\ G!Fail /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 Verified == phase = "applied"
 
@@ -242,57 +291,60 @@ Verified == phase = "applied"
 
 Networking == Verified /\ Bridge /\ road = "taken"
 
-MakeNetns == Networking /\ E!MakeNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-NetworkFails == Networking /\ E!Fail /\ G!Fail /\ UNCHANGED <<pvars, rvars, fvars>>
+MakeNetns == Networking /\ E!MakeNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+NetworkFails == Networking /\ E!Fail /\ G!Fail /\ UNCHANGED <<pvars, rvars, fvars, lvars>>
 
-Prepare == Verified /\ (Bridge => front = "link") /\ G!Prepare /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+Prepare == Verified /\ (Bridge => front = "link") /\ G!Prepare /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* It calls the runtime, which makes the container. *)
 
-MakeState == road = "prepared" /\ R!MakeState /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-WriteIntent == R!WriteIntent /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-MakeCgroup == R!MakeCgroup /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-SetLimits == R!SetLimits /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-Clone == R!Clone /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-Join == R!Join /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+MakeState == road = "prepared" /\ R!MakeState /\ L!MakeDirectory("c1", "run") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+OpenState == L!Open("c1") /\ UNCHANGED <<pvars, gvars, rvars, fvars, evars>>
+LockState == L!LockToCreate("c1") /\ UNCHANGED <<pvars, gvars, rvars, fvars, evars>>
+WriteIntent == R!WriteIntent /\ L!ClaimDirectory("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+MakeCgroup == R!MakeCgroup /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
+SetLimits == R!SetLimits /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
+Clone == R!Clone /\ L!Spawn("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+Join == R!Join /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
 
 (* The child, in its group. *)
 InGroup == program = "setup" /\ R!Within("init")
 
-Walk == InGroup /\ (F!Enter \/ F!Found) /\ UNCHANGED <<pvars, gvars, rvars, evars>>
+Walk == InGroup /\ (F!Enter \/ F!Found) /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
 Mount ==
     /\ InGroup
     /\ F!MakeSlave \/ F!AttachRoot \/ F!BeginBind \/ F!AttachBind \/ F!BeginProc \/ F!AttachProc
-    /\ UNCHANGED <<pvars, gvars, rvars, evars>>
-Hide == InGroup /\ (F!Hooks \/ F!ReadonlyPaths \/ F!Mask) /\ UNCHANGED <<pvars, gvars, rvars, evars>>
-Pivot == InGroup /\ (F!Pivot \/ F!DetachOldRoot \/ F!RootReadonly) /\ UNCHANGED <<pvars, gvars, rvars, evars>>
-ChildFails == InGroup /\ F!Fail /\ UNCHANGED <<pvars, gvars, rvars, evars>>
+    /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
+Hide == InGroup /\ (F!Hooks \/ F!ReadonlyPaths \/ F!Mask) /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
+Pivot == InGroup /\ (F!Pivot \/ F!DetachOldRoot \/ F!RootReadonly) /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
+ChildFails == InGroup /\ F!Fail /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
 
-Ready == stage = "ready" /\ R!Ready /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-Created == R!Publish /\ G!Create /\ UNCHANGED <<pvars, fvars, evars>>
+Ready == stage = "ready" /\ R!Ready /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
+Created == R!Publish /\ G!Create /\ L!Record("c1") /\ UNCHANGED <<pvars, fvars, evars>>
 
 (* `nucleus` lets it go. *)
 Go ==
     /\ R!Follow
     /\ G!Start
+    /\ L!Go("c1")
     /\ IF Bridge THEN E!Launch ELSE UNCHANGED evars
     /\ UNCHANGED <<pvars, fvars>>
 
-Execute == R!Start /\ F!Execute /\ UNCHANGED <<pvars, gvars, evars>>
+Execute == R!Start /\ F!Execute /\ UNCHANGED <<pvars, gvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The workload. *)
 
-Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
+OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
 
-Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
+Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The end of the first process, whoever brings it, is an end for all parts. *)
@@ -302,54 +354,62 @@ ContainerEnds == IF container \in {"created", "running"} THEN G!End ELSE UNCHANG
 NetworkEnds == IF workload = "running" THEN E!Exit ELSE UNCHANGED evars
 Death == FileSystemEnds /\ ContainerEnds /\ NetworkEnds /\ UNCHANGED pvars
 
-InitExits == R!InitExits /\ Death
-FollowRuntime == R!FollowRuntime /\ Death
-UndoProcesses == R!UndoProcesses /\ Death
-DeleteKills == R!DeleteKills /\ IF record = "full" THEN Death ELSE UNCHANGED <<pvars, gvars, fvars, evars>>
+InitExits == R!InitExits /\ Death /\ L!Exit
+FollowRuntime == R!FollowRuntime /\ Death /\ L!OrphanEnds
+UndoProcesses ==
+    /\ R!UndoProcesses
+    /\ Death
+    /\ IF L!Next1("c1") = "end" THEN L!End("c1") ELSE L!Relock("c1")
+DeleteKills ==
+    /\ R!DeleteKills
+    /\ lock = "c2"
+    /\ IF record = "full" THEN Death ELSE UNCHANGED <<pvars, gvars, fvars, evars>>
+    /\ IF L!Next1("c2") = "end" THEN L!End("c2") ELSE UNCHANGED lvars
 
 (* The runtime fails: for itself, because the child has failed, or because the front-end is gone. *)
 RuntimeFails ==
     /\ R!Fail
+    /\ L!Fail("c1")
     /\ IF road \in {"prepared", "created"} THEN G!Fail ELSE UNCHANGED gvars
     /\ UNCHANGED <<pvars, fvars, evars>>
 MustFail == stage = "failed" \/ road \notin {"prepared", "created"}
 RuntimeHasTo == MustFail /\ RuntimeFails
 
-Reap == R!Reap /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-UndoCgroup == R!UndoCgroup /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-UndoState == R!UndoState /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+Reap == R!Reap /\ L!Await("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+UndoCgroup == R!UndoCgroup /\ L!Free("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+UndoState == R!UndoState /\ L!Remove("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
 
 (* The front-end sees that its runtime is over without a word, or that it has started nothing. *)
 RuntimeGone ==
     /\ runtime \in {"left", "dead"}
     /\ road \in {"prepared", "created"}
     /\ G!Fail
-    /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+    /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The front-end takes all back. *)
 
-Stop == G!Stop /\ UNCHANGED <<pvars, rvars, fvars, evars>>
-SeeStopped == program \notin {"released", "running"} /\ G!SeeStopped /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+Stop == G!Stop /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+SeeStopped == program \notin {"released", "running"} /\ G!SeeStopped /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 LockFree == runtime \in {"idle", "left", "dead"}
 
-BeginDelete == road = "deleting" /\ R!BeginDelete /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-DeleteCgroup == R!DeleteCgroup /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-DeleteGivesUp == R!DeleteGivesUp /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-DeleteState == R!DeleteState /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+BeginDelete == road = "deleting" /\ R!BeginDelete /\ L!OpenToLock("c2", "force") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+LockToDelete == L!LockAndGo("c2") /\ UNCHANGED <<pvars, gvars, rvars, fvars, evars>>
+DeleteCgroup == R!DeleteCgroup /\ L!Free("c2") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+DeleteState == R!DeleteState /\ L!Remove("c2") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
 
-Deleted == LockFree /\ record = "none" /\ deleter = "idle" /\ G!Delete /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+Deleted == LockFree /\ record = "none" /\ deleter = "idle" /\ G!Delete /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 Clearing == road = "clearing"
-StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-RemoveNetns == Clearing /\ E!RemoveNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-SweepNetns == Clearing /\ E!SweepNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
-Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, fvars>>
+StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+RemoveNetns == Clearing /\ E!RemoveNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+SweepNetns == Clearing /\ E!SweepNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
 
-Clear == netns = "none" /\ link = "none" /\ G!Clear /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+Clear == netns = "none" /\ link = "none" /\ G!Clear /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* SIGKILL, and who comes after it. *)
@@ -358,11 +418,11 @@ KillFrontEnd ==
     /\ road \in {"prepared", "created", "started"}
     /\ G!Kill
     /\ IF front \in {"idle", "done", "dead"} THEN UNCHANGED evars ELSE E!Kill
-    /\ UNCHANGED <<pvars, rvars, fvars>>
+    /\ UNCHANGED <<pvars, rvars, fvars, lvars>>
 
-KillRuntime == R!KillRuntime /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+KillRuntime == R!KillRuntime /\ L!Crash("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
 
-Sweep == LockFree /\ G!Sweep /\ UNCHANGED <<pvars, rvars, fvars, evars>>
+Sweep == LockFree /\ G!Sweep /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
 
 Rest == road = "done" /\ UNCHANGED vars
 
@@ -374,9 +434,10 @@ Next ==
     \/ ChildFails \/ Ready \/ Created \/ Go \/ Execute \/ Fork \/ OtherExits
     \/ Refresh \/ Answered \/ Load \/ InitExits \/ FollowRuntime \/ UndoProcesses
     \/ DeleteKills \/ RuntimeFails \/ Reap \/ UndoCgroup \/ UndoState \/ RuntimeGone \/ Stop \/ SeeStopped
-    \/ BeginDelete \/ DeleteCgroup \/ DeleteGivesUp \/ DeleteState \/ Deleted \/ StopNetwork \/ Disconnect
+    \/ BeginDelete \/ DeleteCgroup \/ DeleteState \/ Deleted \/ StopNetwork \/ Disconnect
     \/ RemoveNetns \/ SweepLink \/ SweepNetns \/ Expire \/ Clear \/ KillFrontEnd \/ KillRuntime
     \/ Sweep \/ Rest
+    \/ OpenState \/ LockState \/ LockToDelete
 
 Fairness ==
     /\ WF_vars(Decide) /\ WF_vars(Begin) /\ WF_vars(Open) /\ WF_vars(ReadHalf) /\ WF_vars(ReadRest)
@@ -388,16 +449,17 @@ Fairness ==
     /\ WF_vars(InitExits) /\ WF_vars(FollowRuntime)
     /\ WF_vars(UndoProcesses) /\ WF_vars(DeleteKills) /\ WF_vars(Reap) /\ WF_vars(UndoCgroup)
     /\ WF_vars(UndoState) /\ WF_vars(RuntimeGone) /\ WF_vars(Stop) /\ WF_vars(SeeStopped)
-    /\ WF_vars(BeginDelete) /\ WF_vars(DeleteCgroup) /\ WF_vars(DeleteGivesUp) /\ WF_vars(DeleteState)
+    /\ WF_vars(BeginDelete) /\ WF_vars(DeleteCgroup) /\ WF_vars(DeleteState)
     /\ WF_vars(Deleted) /\ WF_vars(StopNetwork) /\ WF_vars(Disconnect) /\ WF_vars(RemoveNetns)
     /\ WF_vars(SweepLink) /\ WF_vars(SweepNetns) /\ WF_vars(Expire) /\ WF_vars(Clear) /\ WF_vars(Sweep)
     /\ WF_vars(RuntimeHasTo) /\ WF_vars(MakeState) /\ WF_vars(MakeNetns) /\ WF_vars(OtherExits)
     /\ WF_vars(Compose)
+    /\ WF_vars(OpenState) /\ WF_vars(LockState) /\ WF_vars(LockToDelete)
 
 Spec == Init /\ [][Next]_vars /\ Fairness
 
 -----------------------------------------------------------------------------
-TypeOK == P!TypeOK /\ G!TypeOK /\ R!TypeOK /\ F!TypeOK /\ E!TypeOK
+TypeOK == P!TypeOK /\ G!TypeOK /\ R!TypeOK /\ F!TypeOK /\ E!TypeOK /\ L!TypeOK
 
 (* Nothing is made before the policy is verified and applied. *)
 PolicyFirst == (runtime # "idle" \/ front # "idle") => phase = "applied"
@@ -469,4 +531,10 @@ IsEgress ==
     /\ WF_evars(E!Stop) /\ WF_evars(E!Disconnect) /\ WF_evars(E!RemoveNetns)
     /\ \A a \in Answers : WF_evars(E!Expire(a))
     /\ WF_evars(E!SweepWorkload) /\ WF_evars(E!SweepLink) /\ WF_evars(E!SweepNetns)
+IsLifecycle ==
+    /\ L!Init
+    /\ [][L!Next]_lvars
+    /\ \A c \in Commands : WF_lvars(L!Step(c))
+    /\ \A c \in Commands : SF_lvars(L!TakeLock(c))
+    /\ WF_lvars(L!OrphanEnds) /\ WF_lvars(L!BecomeProgram) /\ WF_lvars(L!DieBySignal)
 =============================================================================
