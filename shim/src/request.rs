@@ -169,7 +169,7 @@ pub struct Request {
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<i64>,
-    /// Control group: absolute, or relative to the parent of this process's own [default: /nucleus/NAME]
+    /// Control group: absolute, or relative to the parent of this process's own [default: /nucleus-NAME]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_path: Option<String>,

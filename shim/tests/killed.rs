@@ -81,7 +81,10 @@ fn expect_clean(place: &Place, when: &str) {
     let groups: Vec<_> = fs::read_dir("/sys/fs/cgroup")
         .expect("cgroups")
         .flatten()
-        .map(|entry| entry.path().join("nucleus").join(name))
+        .flat_map(|entry| {
+            let one = entry.path().join(format!("nucleus-{name}"));
+            [one, entry.path().join("nucleus").join(name)]
+        })
         .filter(|path| path.exists())
         .collect();
     assert!(groups.is_empty(), "{when}: {groups:?}");
