@@ -41,9 +41,10 @@ impl HostFacts {
     /// When the cgroup layout cannot be made out.
     pub fn probe(rootless_override: Option<bool>) -> Result<Self, Error> {
         let sets = rustix::thread::capabilities(None).map_err(Error::Capabilities)?;
+        let (uid, gid) = nucleus_sys::process::ids_at_exec();
         Ok(Self {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
+            uid,
+            gid,
             rootless_override,
             capabilities: CapabilitySet::bits(&sets.permitted),
             kernel: kernel_version(),

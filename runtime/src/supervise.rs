@@ -3,7 +3,7 @@
 use crate::readiness;
 use nucleus_sys::signal;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
@@ -66,6 +66,8 @@ pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<Ended> {
             if let Some(readiness) = &mut readiness {
                 readiness.pass_on();
             }
+            // Closed by the end of this process, which is near.
+            let _ = signals.into_raw_fd();
             return Ok(ended);
         }
         if alive.as_ref().is_some_and(is_at_its_end) {
