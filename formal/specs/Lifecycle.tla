@@ -485,11 +485,9 @@ TypeOK ==
     /\ \A c \in Commands : Len(todo[c]) <= 12
     /\ \A c \in Commands : handle[c] \in {"none", "live", "stale"}
 
-\* No two creations ever fill the same directory.
+\* No creation ever fills the directory of another: when it makes the process, nothing of a container is there.
 OneCreator ==
-    \A c, d \in Commands :
-        (c # d /\ Next1(c) \in {"spawn", "record", "leave", "go"})
-            => Next1(d) \notin {"spawn", "record", "leave", "go"}
+    \A c \in Commands : Next1(c) = "spawn" => (~recorded /\ proc = "none" /\ ~cgroup)
 
 \* Who changes the container holds its lock.
 ChangesUnderLock ==

@@ -81,7 +81,18 @@ fn run(specs: Vec<String>, no_mutants: bool, pin: bool) -> Result<()> {
     let mut faults = Vec::new();
     let checked = parallel::map(&specs, |spec| check(&tlc, spec));
     let run: &[Mutant] = if no_mutants { &[] } else { &mutants };
-    let killed = parallel::map(run, |mutant| mutant.kill(&tlc));
+    let killed = parallel::map(run, |mutant| {
+        let result = mutant.kill(&tlc);
+        if let Err(error) = &result {
+            println!(
+                "{}/{}: {}",
+                mutant.spec,
+                mutant.name,
+                format!("{error:#}").lines().next().unwrap_or_default()
+            );
+        }
+        result
+    });
     for (mutant, result) in run.iter().zip(&killed) {
         if let Err(error) = result {
             faults.push(format!(

@@ -103,7 +103,6 @@ impl Mutant {
             DEADLOCK => (Ask::NoDeadlock, Verdict::Deadlock),
             name => (Ask::Only(name.to_owned()), Verdict::Violated),
         };
-        tlc.parse(&model)?;
         let killed = |checker: &str, outcome: &Outcome| match &outcome.verdict {
             verdict if *verdict == expected => Ok(()),
             Verdict::Holds => bail!("survives {checker}: {} holds", self.killed_by),
