@@ -2,7 +2,7 @@
 //! of the road to exec as ITF, the exchange format of Apalache, replayed through tla-connect.
 
 use nucleus_formal::graph::{Edge, Graph, text};
-use nucleus_runtime::plan::order::{Asked, road};
+use nucleus_runtime::plan::order::{Asked, Kind, road};
 use nucleus_runtime::protocol::{MESSAGES, Protocol, Stage};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
@@ -123,14 +123,14 @@ impl State for Done {}
 
 #[derive(Default)]
 struct Isolation {
-    road: Vec<String>,
+    road: Vec<Kind>,
     done: usize,
 }
 
 impl ExtractState<Isolation> for Done {
     fn from_driver(driver: &Isolation) -> Result<Self, DriverError> {
         Ok(Self {
-            done: driver.road[..driver.done].iter().cloned().collect(),
+            done: driver.road[..driver.done].iter().map(Kind::to_string).collect(),
         })
     }
 }
@@ -157,7 +157,15 @@ impl Driver for Isolation {
 
     fn step(&mut self, step: &tla_connect::Step) -> Result<(), DriverError> {
         if step.action_taken != "init" {
-            self.done += usize::from(step.action_taken != "Exec");
+            let next = self
+                .road
+                .get(self.done)
+                .map_or_else(|| "Exec".to_owned(), |kind| format!("{kind:?}"));
+            if next != step.action_taken {
+                let message = format!("the code takes {next}, the trace {}", step.action_taken);
+                return Err(DriverError::StateExtraction(message));
+            }
+            self.done = self.road.len().min(self.done + 1);
             return Ok(());
         }
         let Wanted { asked } = Wanted::deserialize(step.state.clone())
@@ -175,7 +183,8 @@ impl Driver for Isolation {
             start_hooks: asked.hooks,
             traced: asked.traced,
         };
-        self.road = road(asked).map(|kind| kind.to_string()).collect();
+        self.road = road(asked).collect();
+        self.done = 0;
         Ok(())
     }
 }
@@ -187,7 +196,7 @@ fn itf(graph: &Graph, mut at: usize) -> Value {
     loop {
         let state = &graph.states[at];
         states.push(
-            json!({"#meta": {"index": states.len()}, "mbt::actionTaken": action, "asked": state["asked"],
+            json!({"#meta": {"index": states.len()}, "action_taken": action, "asked": state["asked"],
             "done": {"#set": state["done"]}}),
         );
         let other = ["Fail", "RuntimeDies", "Deserted", "Rest"];
@@ -199,7 +208,7 @@ fn itf(graph: &Graph, mut at: usize) -> Value {
         };
         (at, action) = (edge.target, edge.action.clone());
     }
-    json!({"#meta": {"format": "ITF"}, "vars": ["mbt::actionTaken", "asked", "done"], "states": states})
+    json!({"#meta": {"format": "ITF"}, "vars": ["action_taken", "asked", "done"], "states": states})
 }
 
 #[test]
