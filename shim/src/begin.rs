@@ -2,7 +2,8 @@
 
 use crate::events::Events;
 use crate::report::document::{self, Broken};
-use crate::report::{look, promise, verdict};
+use crate::report::verdict::{self, Finding};
+use crate::report::{look, promise};
 use crate::run::{Bundle, Call, Decided, at};
 use crate::supervise::{Created, Supervised};
 use anyhow::Context;
@@ -62,6 +63,20 @@ fn check(
     let landlock = created.landlock.map(|told| told.to_string());
     let facts = look::look(tracee, created.pid, &promises, landlock)?;
     let findings = verdict::judge(&promises, &facts);
+    tell(decided, bundle, call, events, findings)
+}
+
+/// Writes the report and the event of what was found.
+///
+/// # Errors
+/// The promises that are not kept, or what could not be written.
+pub fn tell(
+    decided: &Decided,
+    bundle: &Bundle,
+    call: &Call,
+    events: &mut Events,
+    findings: Vec<Finding>,
+) -> Result<(), anyhow::Error> {
     let broken = document::broken(&findings);
     let names: Vec<&str> = broken.iter().map(|finding| finding.promise.as_str()).collect();
     let mut event = json!({"promises": findings.len(), "broken": names});

@@ -1,19 +1,30 @@
 //! What the host and the runtime can do, as far as a decision depends on it.
 
-use crate::request::Request;
+use crate::adapt::Features;
+use crate::request::{Network, Request};
 use nucleus_policy::KernelVersion;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Which kind of runtime a bundle is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Runtime {
     /// `nucleus-runtime`.
     Native,
+    /// runc.
+    Runc,
+    /// crun.
+    Crun,
+    /// runsc.
+    Gvisor,
     /// Another one with runc's command line.
     Other,
 }
+
+/// The file that keeps the runtime of a sandbox.
+const RECORD: &str = "runtime.json";
 
 /// What decisions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub struct Facts {
     pub rootfs_fixed: bool,
     /// The kernel's version.
     pub kernel: Option<KernelVersion>,
+    /// Whether the runtime is gVisor.
+    pub gvisor: bool,
 }
 
 impl Facts {
@@ -46,6 +59,7 @@ impl Facts {
             holds_rootfs: program.kind == Runtime::Native,
             rootfs_fixed: request.root_directory().is_some_and(is_fixed),
             kernel: Self::kernel(),
+            gvisor: program.kind == Runtime::Gvisor,
         }
     }
 
@@ -72,6 +86,7 @@ impl Facts {
                 .root_directory()
                 .is_some_and(|path| path.starts_with(STORE)),
             kernel: "6.1".parse().ok(),
+            gvisor: false,
         }
     }
 }
@@ -89,12 +104,14 @@ fn is_fixed(path: &Path) -> bool {
 }
 
 /// The program that runs bundles.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Program {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
     pub kind: Runtime,
+    /// Options of each of its commands.
+    pub options: Vec<String>,
 }
 
 /// No such runtime.
@@ -105,46 +122,143 @@ pub enum Error {
         "nucleus-runtime is neither beside this program nor in $PATH: install it, or name a runtime with --runtime"
     )]
     NoNative,
-    /// gVisor.
-    #[error("runtime gvisor: not there yet")]
-    Gvisor,
+    /// `runsc` was not found.
+    #[error("runtime gvisor: runsc is not in $PATH: install it, or name it with --runsc")]
+    NoGvisor,
     /// The named one is not there.
     #[error("runtime {0}: no such file")]
     Missing(PathBuf),
+    /// An option for another runtime.
+    #[error("{0}: only with --runtime gvisor")]
+    OnlyGvisor(&'static str),
 }
 
 impl Program {
-    /// The runtime that `--runtime` names: `native`, `gvisor` or a path.
+    /// The runtime that a request names: `native`, `gvisor` or a path.
+    ///
+    /// # Errors
+    /// It is not there, or has options of another.
+    pub fn of(request: &Request) -> Result<Self, Error> {
+        let program = match request.runtime.as_deref().unwrap_or("native") {
+            "gvisor" => {
+                let named = request.runsc.clone();
+                let path = named.or_else(|| in_path("runsc")).ok_or(Error::NoGvisor)?;
+                Self::at(&path, Some(Runtime::Gvisor))?
+            }
+            name => Self::find(name)?,
+        };
+        if program.kind != Runtime::Gvisor {
+            let given = [
+                ("gvisor-platform", request.gvisor_platform.is_some()),
+                ("runsc", request.runsc.is_some()),
+            ];
+            return match given.iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(Error::OnlyGvisor(option)),
+                None => Ok(program),
+            };
+        }
+        Ok(program.for_gvisor(request))
+    }
+
+    /// `native`, or the path of a runtime.
     ///
     /// # Errors
     /// It is not there.
     pub fn find(name: &str) -> Result<Self, Error> {
-        match name {
-            "native" => beside("nucleus-runtime")
-                .or_else(|| in_path("nucleus-runtime"))
-                .map(|path| Self {
-                    path,
-                    kind: Runtime::Native,
-                })
-                .ok_or(Error::NoNative),
-            "gvisor" => Err(Error::Gvisor),
-            path => Self::at(Path::new(path)),
+        if name != "native" {
+            return Self::at(Path::new(name), None);
+        }
+        let path = beside("nucleus-runtime").or_else(|| in_path("nucleus-runtime"));
+        path.map(|path| Self {
+            path,
+            kind: Runtime::Native,
+            options: Vec::new(),
+        })
+        .ok_or(Error::NoNative)
+    }
+
+    fn at(path: &Path, kind: Option<Runtime>) -> Result<Self, Error> {
+        let path = path.canonicalize().map_err(|_| Error::Missing(path.to_owned()))?;
+        if !path.is_file() {
+            return Err(Error::Missing(path));
+        }
+        let named = path.file_name().is_some_and(|name| name == "nucleus-runtime");
+        let kind = kind.or(named.then_some(Runtime::Native));
+        Ok(Self {
+            kind: kind.unwrap_or_else(|| kind_of(&path)),
+            path,
+            options: Vec::new(),
+        })
+    }
+
+    /// runsc wants to hear of its platform and network with each command. Its own handling of control groups fails on
+    /// hosts with both versions, and a limit of processes would hold its own threads: it does without.
+    fn for_gvisor(mut self, request: &Request) -> Self {
+        let network = match request.network {
+            Some(Network::Host) => "host",
+            _ => "none",
+        };
+        let platform = request
+            .gvisor_platform
+            .map(|platform| format!("--platform={}", platform.word()));
+        self.options = vec![
+            format!("--network={network}"),
+            "--ignore-cgroups".into(),
+            "--oci-seccomp".into(),
+        ];
+        self.options.extend(platform);
+        if !rustix::process::geteuid().is_root() {
+            self.options.push("--rootless".into());
+        }
+        self
+    }
+
+    /// A command, with the options that each one has.
+    pub fn command(&self, root: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(self.common(root));
+        command
+    }
+
+    /// Those options.
+    pub fn common(&self, root: &Path) -> Vec<OsString> {
+        let mut all = vec!["--root".into(), root.into()];
+        all.extend(self.options.iter().map(Into::into));
+        all
+    }
+
+    /// Notes in a sandbox's directory that it is this one's.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn record(&self, directory: &Path) -> std::io::Result<()> {
+        if self.kind == Runtime::Native {
+            return Ok(());
+        }
+        std::fs::write(directory.join(RECORD), serde_json::to_vec(self)?)
+    }
+
+    /// Whose a sandbox is, if it is not our own runtime's.
+    pub fn recorded(directory: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(directory.join(RECORD)).ok()?).ok()
+    }
+
+    /// What it can do.
+    pub fn features(&self) -> Features {
+        match self.kind {
+            Runtime::Native | Runtime::Gvisor => Features::known(self.kind),
+            _ => Features::parse(&self.printed("features")).unwrap_or_else(|| Features::known(self.kind)),
         }
     }
 
-    fn at(path: &Path) -> Result<Self, Error> {
-        if !path.is_file() {
-            return Err(Error::Missing(path.to_owned()));
-        }
-        let kind = match path.file_name().and_then(|name| name.to_str()) {
-            Some("nucleus-runtime") => Runtime::Native,
-            Some("runsc") => return Err(Error::Gvisor),
-            _ => Runtime::Other,
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            kind,
-        })
+    fn printed(&self, argument: &str) -> Vec<u8> {
+        let mut command = Command::new(&self.path);
+        let output = command
+            .arg(argument)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        output.map(|output| output.stdout).unwrap_or_default()
     }
 
     /// Whether the runtime's `features` name this annotation. A runtime without such a command has none.
@@ -155,19 +269,27 @@ impl Program {
             #[serde(default)]
             potentially_unsafe_config_annotations: Vec<String>,
         }
-        Command::new(&self.path)
-            .arg("features")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .ok()
-            .and_then(|output| serde_json::from_slice::<Features>(&output.stdout).ok())
-            .is_some_and(|features| {
-                features
-                    .potentially_unsafe_config_annotations
-                    .iter()
-                    .any(|named| annotation.starts_with(named.as_str()))
-            })
+        serde_json::from_slice::<Features>(&self.printed("features")).is_ok_and(|features| {
+            let mut named = features.potentially_unsafe_config_annotations.iter();
+            named.any(|named| annotation.starts_with(named.as_str()))
+        })
+    }
+}
+
+/// Which runtime a program says that it is.
+fn kind_of(path: &Path) -> Runtime {
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    match text.split([' ', '\n']).next() {
+        Some("runc") => Runtime::Runc,
+        Some("crun") => Runtime::Crun,
+        Some("runsc") => Runtime::Gvisor,
+        _ => Runtime::Other,
     }
 }
 

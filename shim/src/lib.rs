@@ -4,6 +4,7 @@
 //! it refuses) → [`policy`] (loaded and checked against their pins) → [`launch`] (every word parsed, every path
 //! looked up) → [`bundle`] (pure: `config.json`) → [`run`] (the runtime, supervised, and the way back).
 
+pub mod adapt;
 pub mod attested;
 pub mod begin;
 pub mod block_io;
@@ -14,6 +15,8 @@ pub mod ending;
 pub mod escape;
 pub mod events;
 pub mod facts;
+pub mod foreign;
+pub mod foreign_watch;
 pub mod init;
 pub mod keeper;
 pub mod kept;

@@ -1,5 +1,6 @@
 //! What each mode promises, and which requests it refuses. Pure: the table is [`Rules::of`], in one place.
 
+use crate::adapt::Loss;
 use crate::facts::Facts;
 use crate::request::{Mode, Network, Request};
 use std::fmt;
@@ -116,6 +117,15 @@ impl Rules {
     }
 }
 
+/// What the mode makes of what a runtime cannot do: warnings, and every promise that would be broken.
+pub fn weigh(request: &Request, losses: &[Loss]) -> (Vec<String>, Vec<Violation>) {
+    let mut judge = Judge::of(request);
+    for loss in losses {
+        judge.weaker("runtime", &format!("{}: {}", loss.what, loss.why));
+    }
+    (judge.warnings, judge.violations)
+}
+
 /// A promise that a request would break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -151,31 +161,30 @@ pub struct Decision {
 /// # Errors
 /// Every promise that it would break.
 pub fn decide(request: &Request, facts: &Facts) -> Result<Decision, Vec<Violation>> {
-    let mode = request.mode.unwrap_or_default();
-    let mut judge = Judge {
-        mode,
-        rules: Rules::of(mode),
-        consent: request.allow_degraded_security,
-        violations: Vec::new(),
-        warnings: Vec::new(),
-    };
-    judge.network(request);
+    match judge(request, facts) {
+        (decision, violations) if violations.is_empty() => Ok(decision),
+        (_, violations) => Err(violations),
+    }
+}
+
+/// What the mode makes of a request, and every promise that it would break: with one of them the decision holds only
+/// for finding more that is wrong.
+pub fn judge(request: &Request, facts: &Facts) -> (Decision, Vec<Violation>) {
+    let mut judge = Judge::of(request);
+    judge.network(request, facts);
     judge.rootfs(request, facts);
     judge.user(request);
     let without_limits = judge.limits(request, facts);
     let without_landlock = judge.landlock(request, facts);
     let without_time_namespace = judge.time_namespace(facts);
-    if judge.violations.is_empty() {
-        Ok(Decision {
-            rules: judge.rules,
-            without_landlock,
-            without_limits,
-            without_time_namespace,
-            warnings: judge.warnings,
-        })
-    } else {
-        Err(judge.violations)
-    }
+    let decision = Decision {
+        rules: judge.rules,
+        without_landlock,
+        without_limits,
+        without_time_namespace,
+        warnings: judge.warnings,
+    };
+    (decision, judge.violations)
 }
 
 struct Judge {
@@ -187,6 +196,17 @@ struct Judge {
 }
 
 impl Judge {
+    fn of(request: &Request) -> Self {
+        let mode = request.mode.unwrap_or_default();
+        Self {
+            mode,
+            rules: Rules::of(mode),
+            consent: request.allow_degraded_security,
+            violations: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn refuse(&mut self, field: &'static str, reason: impl Into<String>) {
         self.violations.push(Violation {
             field,
@@ -206,11 +226,12 @@ impl Judge {
         }
     }
 
-    fn network(&mut self, request: &Request) {
+    /// gVisor reaches the host's network through a stack of the host's, but with its own kernel in between.
+    fn network(&mut self, request: &Request, facts: &Facts) {
         if request.network != Some(Network::Host) {
             return;
         }
-        if !self.rules.host_network {
+        if !self.rules.host_network && !facts.gvisor {
             self.refuse(
                 "network",
                 format!("{} mode refuses the host's network", self.mode.word()),
@@ -283,7 +304,12 @@ impl Judge {
         }
         let what = "this runtime does not enforce Landlock";
         let asked = request.landlock_policy.is_some() || request.policy_lock.is_some();
-        if self.rules.landlock == Landlock::BestEffort && !asked {
+        // All of it is for the native runtime; gVisor's kernel stands in its place, unless a version is demanded.
+        let replaced = facts.gvisor && self.rules.landlock == Landlock::Full && !asked;
+        if replaced {
+            self.warnings
+                .push(format!("landlock-policy: {what}, gVisor has a kernel of its own"));
+        } else if self.rules.landlock == Landlock::BestEffort && !asked {
             self.warnings.push(format!("landlock-policy: {what}"));
         } else {
             self.weaker("landlock-policy", what);
@@ -318,6 +344,7 @@ mod tests {
             holds_rootfs: true,
             rootfs_fixed: false,
             kernel: None,
+            gvisor: false,
         }
     }
 

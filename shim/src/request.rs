@@ -62,6 +62,29 @@ pub enum Network {
     Host,
 }
 
+/// How gVisor catches system calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GvisorPlatform {
+    /// Through seccomp; runsc of 2023 and newer
+    Systrap,
+    /// Through virtualisation
+    Kvm,
+    /// Through ptrace(2): everywhere, slowly
+    Ptrace,
+}
+
+impl GvisorPlatform {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Systrap => "systrap",
+            Self::Kvm => "kvm",
+            Self::Ptrace => "ptrace",
+        }
+    }
+}
+
 /// One launch. Every field can be set by a flag and in the launch configuration; a flag wins over it, and lists
 /// are joined.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize, JsonSchema)]
@@ -75,10 +98,18 @@ pub struct Request {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// native, or the path of an OCI runtime [default: native]
-    #[arg(long, value_name = "native|PATH")]
+    /// native, gvisor, or the path of an OCI runtime such as runc or crun [default: native]
+    #[arg(long, value_name = "native|gvisor|PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
+    /// gVisor's program [default: runsc in $PATH]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runsc: Option<PathBuf>,
+    /// How gVisor catches system calls [default: its own choice]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gvisor_platform: Option<GvisorPlatform>,
     /// Root file system [default: the host's system directories, read-only]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -255,7 +286,7 @@ pub struct Request {
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
     pub allow_degraded_security: bool,
-    /// Permit --network host (agent mode)
+    /// Permit --network host (agent mode; with --runtime gvisor every mode)
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
     pub allow_host_network: bool,

@@ -1,12 +1,14 @@
 //! The road of `run`: request, mode, policies, bundle, runtime, supervision, and the way back.
 
+use crate::adapt::{Features, Loss, adapt};
 use crate::attested::Attested;
 use crate::begin::begin;
 use crate::bundle;
 use crate::context;
-use crate::ending::{Ending, Status};
+use crate::ending::Ending;
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
+use crate::foreign;
 use crate::keeper::Keeper;
 use crate::kept::Kept;
 use crate::kernel_log::{self, Killed};
@@ -16,18 +18,19 @@ use crate::policy;
 use crate::protected::Protected;
 use crate::request::Request;
 use crate::secrets;
-use crate::skeleton;
+use crate::skeleton::{self, Skeleton};
 use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
 use crate::workspace::copies::Copies;
 use crate::workspace::{around, guard};
 use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
+use oci_spec::runtime::Spec;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Options of `run` that are about this call, not about the sandbox.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +70,8 @@ impl std::fmt::Display for Refused {
 pub struct Decided {
     /// The runtime.
     pub program: Program,
+    /// What it can do.
+    pub features: Features,
     /// What is started.
     pub launch: Launch,
     /// What it is held to.
@@ -80,7 +85,7 @@ pub struct Decided {
 /// # Errors
 /// What is wrong.
 pub fn decide(request: &Request, terminal: bool, quiet: bool) -> Result<Decided, anyhow::Error> {
-    let program = Program::find(request.runtime.as_deref().unwrap_or("native"))?;
+    let program = Program::of(request)?;
     let facts = Facts::of(&program, request);
     decide_by(request, program, &facts, terminal, quiet)
 }
@@ -96,16 +101,57 @@ pub fn decide_by(
     terminal: bool,
     quiet: bool,
 ) -> Result<Decided, anyhow::Error> {
-    let decision = mode::decide(request, facts).map_err(Refused)?;
-    let policy = policy::load(request, &decision.rules, !decision.without_landlock, facts.kernel)?;
-    let launch = launch::resolve(request, facts, decision, terminal).map_err(Refused)?;
-    let rootfs = Attested::of(request, &launch, quiet)?;
-    Ok(Decided {
-        rootfs,
+    let (decision, mut violations) = mode::judge(request, facts);
+    let policy = policy::load(request, &decision.rules, !decision.without_landlock, facts.kernel);
+    // Only our own makes a terminal without being handed a socket for it.
+    let terminal = terminal && program.kind == Runtime::Native;
+    let launch = match launch::resolve(request, facts, decision, terminal) {
+        Ok(launch) => launch,
+        Err(faults) => {
+            violations.extend(faults);
+            return Err(Refused(violations).into());
+        }
+    };
+    let policy = match policy {
+        Err(error) if violations.is_empty() => return Err(error.into()),
+        Err(_) => return Err(Refused(violations).into()),
+        Ok(policy) => policy,
+    };
+    let mut decided = Decided {
+        features: program.features(),
+        rootfs: None,
         program,
         launch,
         policy,
-    })
+    };
+    if decided.program.kind != Runtime::Native {
+        let (_, _, losses) = decided.compose(Path::new("/"))?;
+        let (warnings, lost) = mode::weigh(request, &losses);
+        decided.launch.decision.warnings.extend(warnings);
+        violations.extend(lost);
+    }
+    if !violations.is_empty() {
+        return Err(Refused(violations).into());
+    }
+    // Last, because it may read all of a root file system.
+    decided.rootfs = Attested::of(request, &decided.launch, quiet)?;
+    Ok(decided)
+}
+
+impl Decided {
+    /// The configuration for this runtime, what its root directory consists of, and what it leaves out.
+    ///
+    /// # Errors
+    /// A policy that cannot be applied.
+    pub fn compose(&self, secrets: &Path) -> Result<(Spec, Skeleton, Vec<Loss>), anyhow::Error> {
+        let (spec, skeleton) = bundle::compose(&self.launch, &self.policy, secrets)?;
+        if self.program.kind == Runtime::Native {
+            return Ok((spec, skeleton, Vec::new()));
+        }
+        let mut config = serde_json::to_value(spec)?;
+        let losses = adapt(&mut config, self.program.kind, &self.features);
+        Ok((serde_json::from_value(config)?, skeleton, losses))
+    }
 }
 
 /// Runs a request and returns the exit code.
@@ -120,11 +166,14 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
         "terminal: standard input and output are none; --console-socket takes one"
     );
     let mut decided = decide(request, terminal, call.quiet)?;
-    // Nobody would be there to hold the workload to it.
-    let supervised = !call.detach && decided.program.kind == Runtime::Native;
     anyhow::ensure!(
-        supervised || request.timeout.is_none(),
-        "timeout: neither with --detach nor with another runtime than ours"
+        decided.program.kind == Runtime::Native || request.console_socket.is_none() && !request.terminal,
+        "terminal, console-socket: only with nucleus-runtime"
+    );
+    // Nobody would be there to hold the workload to it.
+    anyhow::ensure!(
+        !call.detach || request.timeout.is_none(),
+        "timeout: not with --detach"
     );
     anyhow::ensure!(
         !(call.create && decided.launch.decision.rules.checked),
@@ -184,8 +233,18 @@ pub struct Bundle {
     pub kept: Option<Kept>,
 }
 
-/// Writes the bundle of a launch into the sandbox's directory. With `keep`, where such directories are and this
-/// sandbox's name, its root directory may be one that outlasts it.
+/// Where the root directory of a sandbox is that is made from the host.
+#[derive(Debug)]
+pub enum Place {
+    /// In the bundle.
+    Bundle,
+    /// Among those that outlast a sandbox, if one can be had there; otherwise in the bundle.
+    Kept(PathBuf),
+    /// Here.
+    Apart(PathBuf),
+}
+
+/// Writes the bundle of a launch into the sandbox's directory.
 ///
 /// # Errors
 /// A policy that cannot be applied, or a file that cannot be written.
@@ -193,20 +252,29 @@ pub fn write_bundle(
     decided: &Decided,
     directory: &Path,
     secrets: &Path,
-    keep: Option<(&Path, &str)>,
+    place: &Place,
 ) -> Result<Bundle, anyhow::Error> {
     around::make_hooks(&decided.launch)?;
-    let (mut spec, skeleton) = bundle::compose(&decided.launch, &decided.policy, secrets)?;
+    let (mut spec, skeleton, _) = decided.compose(secrets)?;
     let mut kept = None;
     if !skeleton.is_empty() {
         let made = skeleton
             .resolve()
             .map_err(|(path, error)| at("stat", &path)(error))?;
-        kept = keep.and_then(|(all, name)| Kept::take(all, &made, name));
-        match &kept {
-            Some(kept) => bundle::set_root(&mut spec, kept.root()),
-            None => skeleton::write(&made, &directory.join(bundle::ROOTFS))
-                .map_err(|(path, error)| at("write", &path)(error))?,
+        if let Place::Kept(all) = place {
+            kept = Kept::take(all, &made, &decided.launch.name);
+        }
+        let root = match (&kept, place) {
+            (Some(kept), _) => Some(kept.root()),
+            (None, Place::Apart(root)) => Some(root.clone()),
+            (None, _) => None,
+        };
+        if kept.is_none() {
+            let root = root.clone().unwrap_or_else(|| directory.join(bundle::ROOTFS));
+            skeleton::write(&made, &root).map_err(|(path, error)| at("write", &path)(error))?;
+        }
+        if let Some(root) = root {
+            bundle::set_root(&mut spec, root);
         }
     }
     let path = directory.join("config.json");
@@ -241,14 +309,20 @@ fn in_sandbox(
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
     secrets::keep(sandbox.secrets(), &launch.secrets, launch.ids.outside())?;
-    let roots = store.roots();
-    let keep = may_share_root(decided, call).then_some((roots.as_path(), launch.name.as_str()));
-    let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), keep)?;
-    sandbox.root = bundle.kept.take();
-    let mut runtime = match decided.program.kind {
-        Runtime::Native => Protected::new(&decided.program.path),
-        Runtime::Other => Protected::plain(&decided.program.path),
+    decided.program.record(sandbox.directory())?;
+    let place = if decided.program.kind != Runtime::Native {
+        Place::Apart(sandbox.make_apart()?)
+    } else if may_share_root(decided, call) {
+        Place::Kept(store.roots())
+    } else {
+        Place::Bundle
     };
+    let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), &place)?;
+    sandbox.root = bundle.kept.take();
+    if decided.program.kind != Runtime::Native {
+        return foreign::run(decided, &bundle, store, sandbox, call, events);
+    }
+    let mut runtime = Protected::new(&decided.program.path);
     runtime
         .command
         .arg("--root")
@@ -257,8 +331,8 @@ fn in_sandbox(
         .arg(sandbox.directory());
     // Open until the container is created.
     let verified = match &decided.rootfs {
-        Some(rootfs) if decided.program.kind == Runtime::Native => Some(rootfs.inherited()?),
-        _ => None,
+        Some(rootfs) => Some(rootfs.inherited()?),
+        None => None,
     };
     if let Some(verified) = &verified {
         let number = verified.as_raw_fd().to_string();
@@ -281,9 +355,6 @@ fn in_sandbox(
             keeper.stop();
         }
         return outcome;
-    }
-    if decided.program.kind != Runtime::Native {
-        return plainly(runtime.command.arg(&launch.name), events);
     }
     let begun = kernel_log::now();
     let mut supervised = Supervised::start(runtime, &launch.name, true)?;
@@ -316,7 +387,7 @@ fn not_started(supervised: &mut Supervised, events: &mut Events) -> Result<i32, 
 }
 
 #[expect(clippy::print_stderr, reason = "the ending is for the caller")]
-fn tell(ending: &Ending, quiet: bool) {
+pub(crate) fn tell(ending: &Ending, quiet: bool) {
     if ending.is_worth_a_line() && !quiet {
         eprintln!("nucleus: {ending}");
     }
@@ -349,12 +420,10 @@ fn detached(
             events.write("created", &json!({"mode": decided.launch.mode}))?;
         }
         code
-    } else if decided.program.kind == Runtime::Native {
+    } else {
         let mut supervised = Supervised::start(runtime, name, false)?;
         begin(&mut supervised, decided, bundle, call, events)?;
         supervised.code()?
-    } else {
-        supervise::exit_code(runtime.command.arg(name).status()?)
     };
     if code != 0 {
         let told = std::fs::read_to_string(&log).unwrap_or_default();
@@ -363,31 +432,29 @@ fn detached(
     Ok(code)
 }
 
-/// With a runtime that tells nothing but an exit code.
-fn plainly(command: &mut Command, events: &mut Events) -> Result<i32, anyhow::Error> {
-    events.write("started", &json!({}))?;
-    let status = Status {
-        exit_code: Some(supervise::exit_code(command.status()?)),
-        ..Status::default()
-    };
-    let ending = Ending::of(status, false);
-    events.write("exited", &ending.json())?;
-    Ok(ending.code(status))
-}
-
 /// Takes back what `run` made. `force`: the runtime may have left its part behind.
 ///
 /// # Errors
 /// What could not be removed.
 pub fn remove(store: &Store, program: &Program, sandbox: Sandbox, force: bool) -> Result<(), anyhow::Error> {
-    if force || store.runtime_root().join(&sandbox.name).exists() {
-        let output = Command::new(&program.path)
-            .arg("--root")
-            .arg(store.runtime_root())
+    let program = Program::recorded(sandbox.directory()).unwrap_or_else(|| program.clone());
+    let there = || match program.kind {
+        Runtime::Native => store.runtime_root().join(&sandbox.name).exists(),
+        // Each has its own way to keep records.
+        _ => program
+            .command(&store.runtime_root())
+            .args(["state", &sandbox.name])
+            .stdin(Stdio::null())
+            .output()
+            .is_ok_and(|output| output.status.success()),
+    };
+    if force || there() {
+        let output = program
+            .command(&store.runtime_root())
             .args(["delete", "--force", &sandbox.name])
             .stdin(Stdio::null())
             .output()?;
-        if !output.status.success() && store.runtime_root().join(&sandbox.name).exists() {
+        if !output.status.success() && there() {
             anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }
     }

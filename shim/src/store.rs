@@ -52,6 +52,7 @@ pub struct Sandbox {
     pub name: String,
     directory: PathBuf,
     secrets: PathBuf,
+    apart: PathBuf,
     /// Its root directory, if that outlasts it.
     pub root: Option<Kept>,
     _lock: File,
@@ -85,6 +86,14 @@ impl Store {
     /// Where root directories are kept that outlast a sandbox.
     pub fn roots(&self) -> PathBuf {
         self.root.join("roots")
+    }
+
+    /// Where root directories are that a process with other ids than root's reaches by their path. They hold mount
+    /// targets and the small files of `/etc`.
+    fn open_root(&self) -> PathBuf {
+        let mut name = self.root.file_name().unwrap_or_default().to_owned();
+        name.push("-open");
+        self.root.with_file_name(name)
     }
 
     fn sandboxes(&self) -> PathBuf {
@@ -129,6 +138,7 @@ impl Store {
             name: name.to_owned(),
             directory,
             secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{name}")),
+            apart: self.open_root().join(name),
             root: None,
             _lock: lock,
         })
@@ -189,6 +199,28 @@ impl Sandbox {
         &self.directory
     }
 
+    /// Makes a place for a root directory that the ids of a user namespace reach: other runtimes than ours open it
+    /// from inside.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_apart(&self) -> Result<PathBuf, Error> {
+        for path in self.apart.parent().into_iter().chain([self.apart.as_path()]) {
+            match DirBuilder::new().mode(0o711).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(call("mkdir", path)(error));
+                }
+                _ => {}
+            }
+            let metadata = fs::symlink_metadata(path).map_err(call("stat", path))?;
+            let own = metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
+            if !own || metadata.mode() & 0o022 != 0 {
+                return Err(Error::NotOurs(path.to_owned()));
+            }
+        }
+        Ok(self.apart.join("rootfs"))
+    }
+
     /// Where its secrets are: in memory.
     pub fn secrets(&self) -> &Path {
         &self.secrets
@@ -199,7 +231,7 @@ impl Sandbox {
     /// # Errors
     /// What could not be removed.
     pub fn remove(self) -> Result<(), Error> {
-        for directory in [&self.secrets, &self.directory] {
+        for directory in [&self.secrets, &self.apart, &self.directory] {
             match fs::remove_dir_all(directory) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(call("remove", directory)(error));

@@ -17,9 +17,9 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How long the runtime may take from the last word to the program.
-const EXEC: Duration = Duration::from_secs(10);
+pub(crate) const EXEC: Duration = Duration::from_secs(10);
 /// How long a workload has to end by itself after SIGTERM, when its time is over.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// What the runtime tells of a container that is created.
 #[derive(Debug, serde::Deserialize)]

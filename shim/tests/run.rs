@@ -289,7 +289,7 @@ fn what_is_wrong_with_a_request_is_told_at_once_and_leaves_nothing() {
         .fails_with(&["memory:", "timeout:", "volume:", "cpus:"]);
     let table: [(&[&str], &str); 10] = [
         (&["--user", "4294967295"], "user: not below 65536"),
-        (&["--detach", "--timeout", "5s"], "timeout: neither with --detach"),
+        (&["--detach", "--timeout", "5s"], "timeout: not with --detach"),
         (&["--network", "host"], "--allow-host-network"),
         (&["--rootfs", "/no/where"], "/no/where"),
         (&["--runtime", "/no/where"], "/no/where"),

@@ -68,7 +68,7 @@ impl Bundle {
         }
         std::fs::create_dir(&output).with_context(|| format!("mkdir {}", output.display()))?;
         let directory = output.canonicalize()?;
-        if let Err(error) = run::write_bundle(&decided, &directory, &directory, None) {
+        if let Err(error) = run::write_bundle(&decided, &directory, &directory, &run::Place::Bundle) {
             std::fs::remove_dir_all(&directory)?;
             return Err(error);
         }
@@ -83,7 +83,7 @@ fn compare(output: &Path, decided: &run::Decided) -> Result<i32, anyhow::Error> 
     let path = directory.join("config.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let there: Value = serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
-    let (spec, _) = crate::bundle::compose(&decided.launch, &decided.policy, &directory)?;
+    let (spec, ..) = decided.compose(&directory)?;
     let mut found = String::new();
     differences("", &there, &crate::bundle::json(&spec)?, &mut found);
     if found.is_empty() {

@@ -1,26 +1,28 @@
 //! What is done to a sandbox that is there: `ps`, `state`, `start`, `exec`, `kill`, `stop`, `rm`.
 
-use crate::facts::Program;
+use crate::facts::{Program, Runtime};
 use crate::run;
 use crate::store::Store;
 use crate::supervise::exit_code;
 use crate::workspace::around;
 use crate::workspace::copies::Copies;
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn runtime(store: &Store) -> Result<Command, anyhow::Error> {
-    let mut command = Command::new(Program::find("native")?.path);
-    command.arg("--root").arg(store.runtime_root());
-    Ok(command)
+/// A command of the runtime that a sandbox was started with.
+fn runtime(store: &Store, name: &str) -> Result<Command, anyhow::Error> {
+    let recorded = Program::recorded(&store.directory(name)?);
+    let program = recorded.map_or_else(|| Program::find("native"), Ok)?;
+    Ok(program.command(&store.runtime_root()))
 }
 
 /// The state that the runtime prints; an error text if it has none.
 pub(super) fn state_of(store: &Store, name: &str) -> Result<Result<Value, String>, anyhow::Error> {
-    let output = runtime(store)?
+    let output = runtime(store, name)?
         .args(["state", name])
         .stdin(Stdio::null())
         .output()?;
@@ -126,9 +128,13 @@ impl Exec {
     /// There is no such sandbox.
     pub fn run(self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
-        store.directory(&self.name)?;
-        let mut command = runtime(&store)?;
+        let directory = store.directory(&self.name)?;
+        let mut command = runtime(&store, &self.name)?;
         command.arg("exec");
+        if Program::recorded(&directory).is_some_and(|program| program.kind == Runtime::Gvisor) {
+            // Others take the user of the workload by themselves; runsc would take root.
+            command.args(["--user", &workload_user(&directory)?]);
+        }
         command.args(self.env.iter().flat_map(|pair| ["--env", pair]));
         command.args(self.workdir.iter().flat_map(|path| ["--cwd", path]));
         command.args(self.tty.then_some("--tty"));
@@ -152,8 +158,20 @@ impl Start {
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         store.directory(&self.name)?;
-        Ok(exit_code(runtime(&store)?.args(["start", &self.name]).status()?))
+        Ok(exit_code(
+            runtime(&store, &self.name)?
+                .args(["start", &self.name])
+                .status()?,
+        ))
     }
+}
+
+fn workload_user(directory: &Path) -> Result<String, anyhow::Error> {
+    let path = directory.join("config.json");
+    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let config: Value = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
+    let user = &config["process"]["user"];
+    Ok(format!("{}:{}", user["uid"], user["gid"]))
 }
 
 /// Options of `kill`.
@@ -179,7 +197,9 @@ impl Kill {
 }
 
 fn send(store: &Store, name: &str, signal: &str) -> Result<i32, anyhow::Error> {
-    Ok(exit_code(runtime(store)?.args(["kill", name, signal]).status()?))
+    Ok(exit_code(
+        runtime(store, name)?.args(["kill", name, signal]).status()?,
+    ))
 }
 
 /// Options of `stop`.
@@ -215,7 +235,7 @@ impl Stop {
         let deadline = Instant::now() + self.timeout;
         while is_running(&store, &self.name)? {
             if Instant::now() >= deadline {
-                let _ = runtime(&store)?
+                let _ = runtime(&store, &self.name)?
                     .args(["kill", "--all", &self.name, "KILL"])
                     .stderr(Stdio::null())
                     .status()?;

@@ -130,9 +130,10 @@ impl Facts {
     }
 
     /// Where a file of the process's control group of a controller is on this host.
-    fn cgroup_file(&self, controller: &str, file: &str) -> Option<PathBuf> {
+    pub fn cgroup_file(&self, controller: &str, file: &str) -> Option<PathBuf> {
         // Both versions have `pids.max`; a controller is in one hierarchy only.
-        let unified = file.ends_with(".max") && self.cgroup(controller, false).is_none();
+        let version_2 = [".max", ".events"].iter().any(|end| file.ends_with(end));
+        let unified = version_2 && self.cgroup(controller, false).is_none();
         let path = self.cgroup(controller, unified)?;
         let mount = self.own_mounts.iter().rev().find(|mount| {
             if unified {
@@ -160,6 +161,18 @@ impl Facts {
         });
         found.map(|(_, path)| path.as_str())
     }
+}
+
+/// What finds a process's control groups, and nothing else.
+///
+/// # Errors
+/// The file that could not be read.
+pub fn places(pid: i32) -> Result<Facts, (PathBuf, io::Error)> {
+    Ok(Facts {
+        own_mounts: mounts(&text(Path::new("/proc/self/mountinfo"))?),
+        cgroups: cgroups(&text(&PathBuf::from(format!("/proc/{pid}/cgroup")))?),
+        ..Facts::default()
+    })
 }
 
 fn text(path: &Path) -> Result<String, (PathBuf, io::Error)> {

@@ -105,9 +105,33 @@ pub fn table(launch: &Launch, spec: &Spec, directory: &Path) -> Vec<Promise> {
     table.process(launch, spec);
     table.namespaces(launch, spec);
     table.mounts(spec, directory);
-    table.limits(launch, spec);
+    table.limits(spec);
     table.calls(spec);
     table.landlock(launch, spec);
+    table.0
+}
+
+/// The promises of gVisor's kernel, the sentry, as a process of this host. It shares the host's processes: its filter
+/// and its root directory keep it from them.
+pub fn sentry(launch: &Launch, spec: &Spec) -> Vec<Promise> {
+    let mut table = Table(Vec::new());
+    let asked = names_of_namespaces(spec);
+    for name in ["ipc", "mnt", "net", "user", "uts"] {
+        if asked.iter().any(|one| one == name) {
+            table.add(
+                format!("sentry: namespace {name}"),
+                What::Namespace(name.to_owned()),
+            );
+        }
+    }
+    table.add("sentry: seccomp mode", What::Status("Seccomp", "2".into()));
+    table.add(
+        "sentry: no new privileges",
+        What::Status("NoNewPrivs", "1".into()),
+    );
+    if !launch.host_network {
+        table.add("sentry: network", What::Loopback);
+    }
     table.0
 }
 
@@ -158,17 +182,7 @@ impl Table {
     }
 
     fn namespaces(&mut self, launch: &Launch, spec: &Spec) {
-        let linux = spec.linux().as_ref();
-        for namespace in linux
-            .and_then(|linux| linux.namespaces().as_ref())
-            .into_iter()
-            .flatten()
-        {
-            let name = match namespace.typ().to_string().as_str() {
-                "network" => "net".to_owned(),
-                "mount" => "mnt".to_owned(),
-                other => other.to_owned(),
-            };
+        for name in names_of_namespaces(spec) {
             self.add(format!("namespace {name}"), What::Namespace(name));
         }
         let map = |(inside, outside, size): (u32, u32, u32)| format!("{inside} {outside} {size}");
@@ -217,12 +231,16 @@ impl Table {
         self.add("no other mount", What::NoOtherMount { mounts, covered });
     }
 
-    fn limits(&mut self, launch: &Launch, spec: &Spec) {
+    fn limits(&mut self, spec: &Spec) {
         let linux = spec.linux().as_ref();
         if let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) {
             self.add("control group", What::Cgroup(path.display().to_string()));
         }
-        if let Some(bytes) = launch.memory {
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let memory = resources
+            .and_then(|all| all.memory().as_ref())
+            .and_then(|memory| memory.limit());
+        if let Some(bytes) = memory {
             let text = (bytes / 4096 * 4096).to_string();
             let files = vec![
                 vec![("memory.max", text.clone())],
@@ -230,19 +248,17 @@ impl Table {
             ];
             self.add("memory limit", What::Limit(files));
         }
-        if let Some(pids) = launch.pids {
-            self.add(
-                "process limit",
-                What::Limit(vec![vec![("pids.max", pids.to_string())]]),
-            );
+        if let Some(pids) = resources.and_then(|all| all.pids().as_ref()) {
+            let files = vec![vec![("pids.max", pids.limit().to_string())]];
+            self.add("process limit", What::Limit(files));
         }
-        if let Some(cpus) = launch.cpus {
-            let quota = crate::bundle::quota(cpus);
+        let cpu = resources.and_then(|all| all.cpu().as_ref());
+        if let Some((quota, period)) = cpu.and_then(|cpu| cpu.quota().zip(cpu.period())) {
             let files = vec![
-                vec![("cpu.max", format!("{quota} 100000"))],
+                vec![("cpu.max", format!("{quota} {period}"))],
                 vec![
                     ("cpu.cfs_quota_us", quota.to_string()),
-                    ("cpu.cfs_period_us", "100000".into()),
+                    ("cpu.cfs_period_us", period.to_string()),
                 ],
             ];
             self.add("processor limit", What::Limit(files));
@@ -285,6 +301,18 @@ impl Table {
             self.add(format!("landlock refuses {right}"), refused);
         }
     }
+}
+
+/// As `/proc/<pid>/ns` has them.
+fn names_of_namespaces(spec: &Spec) -> Vec<String> {
+    let linux = spec.linux().as_ref();
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
+    let name = |namespace: &oci_spec::runtime::LinuxNamespace| match namespace.typ().to_string().as_str() {
+        "network" => "net".to_owned(),
+        "mount" => "mnt".to_owned(),
+        other => other.to_owned(),
+    };
+    namespaces.into_iter().flatten().map(name).collect()
 }
 
 fn four(id: u32) -> String {

@@ -1,0 +1,305 @@
+//! Runtimes with runc's command line, which tell nothing through descriptors: `create`, a look at the process,
+//! `start`, and the way to its end.
+
+use crate::begin;
+use crate::ending::{Ending, Status};
+use crate::events::Events;
+use crate::facts::{Program, Runtime};
+use crate::foreign_watch::{Counters, Watch};
+use crate::report::{facts, look, promise, verdict};
+use crate::run::{Bundle, Call, Decided, at, tell};
+use crate::store::{Sandbox, Store};
+use crate::supervise;
+use anyhow::Context;
+use nucleus_sys::signal;
+use nucleus_sys::trace::Tracee;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, set_child_subreaper};
+use serde_json::json;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A sandbox of another runtime.
+struct Foreign<'a> {
+    decided: &'a Decided,
+    bundle: &'a Bundle,
+    root: PathBuf,
+    call: &'a Call,
+}
+
+/// Runs a bundle under another runtime, and returns the exit code.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(
+    decided: &Decided,
+    bundle: &Bundle,
+    store: &Store,
+    sandbox: &Sandbox,
+    call: &Call,
+    events: &mut Events,
+) -> Result<i32, anyhow::Error> {
+    let foreign = Foreign {
+        decided,
+        bundle,
+        root: store.runtime_root(),
+        call,
+    };
+    let name = decided.launch.name.as_str();
+    // What the runtime leaves to itself becomes a child of this process, which can wait for it then.
+    set_child_subreaper(Some(rustix::process::getpid())).map_err(io::Error::from)?;
+    let _guard = if call.detach {
+        None
+    } else {
+        Some(Guard::start(&decided.program, &foreign.root, name)?)
+    };
+    let (code, copies) = foreign.create(sandbox)?;
+    if code != 0 {
+        events.write("exited", &Ending::NotStarted(code).json())?;
+        return Ok(code);
+    }
+    let pid = foreign.pid()?;
+    events.write(
+        "created",
+        &json!({"pid": pid.as_raw_nonzero().get(), "mode": decided.launch.mode}),
+    )?;
+    if call.create {
+        return Ok(0);
+    }
+    let mut watch = Watch::new().context("block signals")?;
+    let counters = Counters::of(pid.as_raw_nonzero().get());
+    foreign.start(pid, &mut watch, events)?;
+    events.write("started", &json!({"pid": pid.as_raw_nonzero().get()}))?;
+    if call.detach {
+        return Ok(0);
+    }
+    let (status, timed_out) = foreign.wait(pid, &mut watch)?;
+    for copy in copies {
+        let _ = copy.join();
+    }
+    let ending = Ending::of(counters.complete(status), timed_out);
+    events.write("exited", &ending.json())?;
+    tell(&ending, call.quiet);
+    Ok(ending.code(status))
+}
+
+impl Foreign<'_> {
+    fn name(&self) -> &str {
+        &self.decided.launch.name
+    }
+
+    fn gvisor(&self) -> bool {
+        self.decided.program.kind == Runtime::Gvisor
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.decided.program.command(&self.root);
+        command.args(words).stdin(Stdio::null());
+        command
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.bundle.directory.join("pid")
+    }
+
+    /// The workload's streams are those of `create`.
+    fn create(&self, sandbox: &Sandbox) -> Result<(i32, Copies), anyhow::Error> {
+        let mut command = self.command(&["create", "--bundle"]);
+        command
+            .arg(&self.bundle.directory)
+            .arg("--pid-file")
+            .arg(self.pid_file())
+            .arg(self.name());
+        if !self.call.detach {
+            command.stdin(Stdio::inherit());
+            let copies = if self.gvisor() {
+                copied_streams(&mut command)?
+            } else {
+                Copies::new()
+            };
+            let status = command
+                .status()
+                .with_context(|| self.decided.program.path.display().to_string())?;
+            return Ok((supervise::exit_code(status), copies));
+        }
+        let log = sandbox.directory().join("log");
+        // Every writer at the end: runsc keeps no common position of standard output and error.
+        let out = File::options()
+            .append(true)
+            .create(true)
+            .open(&log)
+            .map_err(at("create", &log))?;
+        let failure = sandbox.directory().join("detached");
+        File::create(&failure).map_err(at("create", &failure))?;
+        let status = command.stdout(out.try_clone()?).stderr(out).status()?;
+        if !status.success() {
+            let told = std::fs::read_to_string(&log).unwrap_or_default();
+            anyhow::bail!("{}", told.trim_end());
+        }
+        Ok((0, Copies::new()))
+    }
+
+    fn pid(&self) -> Result<Pid, anyhow::Error> {
+        let path = self.pid_file();
+        let text = std::fs::read_to_string(&path).map_err(at("read", &path))?;
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+        pid.with_context(|| format!("{}: no process id: {text:?}", path.display()))
+    }
+
+    /// Lets the program begin, and holds what can be seen against what was promised, if that is wanted.
+    fn start(&self, pid: Pid, watch: &mut Watch, events: &mut Events) -> Result<(), anyhow::Error> {
+        let checked = self.decided.launch.decision.rules.checked || self.call.report.is_some();
+        if !checked {
+            return self.started(
+                watch
+                    .spawn(&mut self.command(&["start", self.name()]))?
+                    .wait_with_output()?,
+            );
+        }
+        if self.gvisor() {
+            return self.start_sentry(pid, watch, events);
+        }
+        let raw = pid.as_raw_nonzero().get();
+        let trace = || format!("ptrace process {raw}, to look at it before its first instruction");
+        let tracee = Tracee::seize(raw).map_err(io::Error::from).with_context(trace)?;
+        let start = watch.spawn(&mut self.command(&["start", self.name()]))?;
+        let stopped = watch.until_exec(&tracee).with_context(trace)?;
+        if stopped {
+            let promises = promise::table(&self.decided.launch, &self.bundle.spec, &self.bundle.directory);
+            let facts = look::look(&tracee, raw, &promises, None)?;
+            begin::tell(
+                self.decided,
+                self.bundle,
+                self.call,
+                events,
+                verdict::judge(&promises, &facts),
+            )?;
+            tracee.detach().map_err(io::Error::from).with_context(trace)?;
+        }
+        self.started(start.wait_with_output()?)
+    }
+
+    /// From outside only the confinement of gVisor's kernel can be seen, and its filter only when the workload has
+    /// begun. What is inside is its word.
+    fn start_sentry(&self, pid: Pid, watch: &mut Watch, events: &mut Events) -> Result<(), anyhow::Error> {
+        let pid = pid.as_raw_nonzero().get();
+        let outside = promise::sentry(&self.decided.launch, &self.bundle.spec);
+        let mut facts = look::outside(pid, &outside)?;
+        self.started(
+            watch
+                .spawn(&mut self.command(&["start", self.name()]))?
+                .wait_with_output()?,
+        )?;
+        // Of a child that has ended meanwhile this still is there.
+        let path = PathBuf::from(format!("/proc/{pid}/status"));
+        facts.status = facts::status(&std::fs::read_to_string(&path).map_err(at("read", &path))?);
+        let mut findings = verdict::judge(&outside, &facts);
+        let inside = promise::table(&self.decided.launch, &self.bundle.spec, &self.bundle.directory);
+        findings.extend(inside.iter().map(verdict::taken_on_trust));
+        begin::tell(self.decided, self.bundle, self.call, events, findings)
+    }
+
+    fn started(&self, output: std::process::Output) -> Result<(), anyhow::Error> {
+        let told = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(
+            output.status.success(),
+            "{} start: {}",
+            self.decided.program.path.display(),
+            told.trim_end()
+        );
+        Ok(())
+    }
+
+    /// The workload's first process, or gVisor's kernel, which ends as that does: `runsc wait` comes too late for one
+    /// that ends at once.
+    fn wait(&self, pid: Pid, watch: &mut Watch) -> Result<(Status, bool), anyhow::Error> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
+        let timed_out = watch.until_end(&pidfd, self.decided.launch.timeout, |signo| {
+            self.send(&pidfd, signo)
+        })?;
+        Ok((watch.status(&pidfd)?, timed_out))
+    }
+
+    fn send(&self, pidfd: &OwnedFd, signo: i32) -> io::Result<()> {
+        if self.gvisor() {
+            // One that has just ended cannot be sent anything.
+            let mut kill = self.command(&["kill", self.name(), &signo.to_string()]);
+            return kill
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .map(drop);
+        }
+        match signal::pidfd_send_signal(pidfd.as_fd(), signo) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// What copies a workload's output, until all that could write it have ended.
+type Copies = Vec<std::thread::JoinHandle<io::Result<u64>>>;
+
+/// runsc writes regular files from their beginning, over what others have written: it gets pipes in their place.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this program forks only to execute another"
+)]
+fn copied_streams(command: &mut Command) -> io::Result<Copies> {
+    let is_file = |number: u32| {
+        let metadata = std::fs::metadata(format!("/proc/self/fd/{number}"));
+        metadata.is_ok_and(|metadata| metadata.is_file())
+    };
+    let mut copies = Vec::new();
+    if is_file(1) {
+        let (mut reader, writer) = io::pipe()?;
+        command.stdout(writer);
+        copies.push(std::thread::spawn(move || {
+            io::copy(&mut reader, &mut io::stdout())
+        }));
+    }
+    if is_file(2) {
+        let (mut reader, writer) = io::pipe()?;
+        command.stderr(writer);
+        copies.push(std::thread::spawn(move || {
+            io::copy(&mut reader, &mut io::stderr())
+        }));
+    }
+    Ok(copies)
+}
+
+/// Ends the workload when this process is gone: a shell that waits for the end of a pipe, and then lets the runtime
+/// remove the container.
+struct Guard {
+    child: std::process::Child,
+}
+
+impl Guard {
+    fn start(program: &Program, root: &Path, name: &str) -> io::Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let child = Command::new("/bin/sh")
+            .args(["-c", "read end || exec \"$@\"", "sh"])
+            .arg(&program.path)
+            .args(program.common(root))
+            .args(["delete", "--force", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A terminal's signals are not for it.
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { child })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(mut input) = self.child.stdin.take() {
+            let _ = io::Write::write_all(&mut input, b"end\n");
+        }
+        let _ = self.child.wait();
+    }
+}

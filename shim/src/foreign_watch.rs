@@ -1,0 +1,173 @@
+//! Waiting for a process of another runtime: signals as messages, a time limit, its end.
+
+use crate::ending::Status;
+use crate::report::facts;
+use crate::supervise::{EXEC, GRACE};
+use nucleus_sys::signal::{self, SignalMask};
+use nucleus_sys::trace::{Event, Tracee};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Signals are messages while this is used.
+pub struct Watch {
+    mask: SignalMask,
+    signals: OwnedFd,
+}
+
+impl Watch {
+    /// Blocks every signal.
+    ///
+    /// # Errors
+    /// As signalfd(2).
+    pub fn new() -> io::Result<Self> {
+        let mask = signal::block_all();
+        let signals = signal::signalfd()?;
+        Ok(Self { mask, signals })
+    }
+
+    /// Starts a command with the signal mask of before, and its output in pipes.
+    ///
+    /// # Errors
+    /// As fork(2) and execve(2).
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        signal::restore(&self.mask);
+        let child = command.spawn();
+        signal::block_all();
+        child
+    }
+
+    /// Waits until a process stands before its first instruction; false if it has ended.
+    ///
+    /// # Errors
+    /// As ptrace(2) and poll(2), or that the program has not come.
+    pub fn until_exec(&self, tracee: &Tracee) -> io::Result<bool> {
+        let deadline = Instant::now() + EXEC;
+        loop {
+            match tracee.event()? {
+                Event::Exec => return Ok(true),
+                Event::Ended => return Ok(false),
+                Event::None => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the program was not executed",
+                ));
+            }
+            self.poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(left))?;
+            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
+                if [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT]
+                    .iter()
+                    .any(|one| one.as_raw() == signo)
+                {
+                    return Err(io::Error::new(io::ErrorKind::Interrupted, "a signal came first"));
+                }
+            }
+        }
+    }
+
+    fn poll(&self, fds: &mut [PollFd<'_>], left: Option<Duration>) -> io::Result<()> {
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Passes signals on with `send` until a process ends. Past `timeout` it gets SIGTERM, and SIGKILL after a while.
+    /// Returns whether its time was over.
+    ///
+    /// # Errors
+    /// As poll(2) and of `send`.
+    pub fn until_end(
+        &self,
+        pidfd: &OwnedFd,
+        timeout: Option<Duration>,
+        send: impl Fn(i32) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut timed_out = false;
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                deadline = (!timed_out).then(|| Instant::now() + GRACE);
+                send(if timed_out { Signal::KILL } else { Signal::TERM }.as_raw())?;
+                timed_out = true;
+                continue;
+            }
+            let mut fds = [
+                PollFd::new(pidfd, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            self.poll(&mut fds, left)?;
+            let ended = !fds[0].revents().is_empty();
+            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
+                if signo != Signal::CHILD.as_raw() && !ended {
+                    send(signo)?;
+                }
+            }
+            if ended {
+                return Ok(timed_out);
+            }
+        }
+    }
+
+    /// How a child has ended.
+    ///
+    /// # Errors
+    /// As waitid(2): it is no child of this process.
+    pub fn status(&self, pidfd: &OwnedFd) -> io::Result<Status> {
+        let found = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+        Ok(Status {
+            exit_code: found.and_then(|status| status.exit_status()),
+            signal: found.and_then(|status| status.terminating_signal()),
+            ..Status::default()
+        })
+    }
+}
+
+/// Files of a process's control group that count what was refused to it.
+pub struct Counters {
+    memory: Vec<PathBuf>,
+    pids: Vec<PathBuf>,
+}
+
+impl Counters {
+    /// Looks where they are; the process must not have ended yet.
+    pub fn of(pid: i32) -> Self {
+        let facts = facts::places(pid).unwrap_or_default();
+        let files = |controller, names: [&str; 2]| {
+            names
+                .iter()
+                .filter_map(|name| facts.cgroup_file(controller, name))
+                .collect()
+        };
+        Self {
+            memory: files("memory", ["memory.events", "memory.oom_control"]),
+            pids: files("pids", ["pids.events", "pids.events"]),
+        }
+    }
+
+    /// The status with what was counted.
+    pub fn complete(&self, status: Status) -> Status {
+        let count = |files: &[PathBuf], word: &str| {
+            let texts = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+            let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+            let mut values = lines.filter_map(|line| line.strip_prefix(word)?.trim().parse::<u64>().ok());
+            values.next().unwrap_or(0)
+        };
+        Status {
+            oom_kills: count(&self.memory, "oom_kill "),
+            pids_refused: count(&self.pids, "max "),
+            ..status
+        }
+    }
+}
