@@ -53,6 +53,7 @@ fn requests() -> Vec<(Value, Request, Facts)> {
                         holds_rootfs: true,
                         rootfs_fixed: false,
                         kernel: None,
+                        gvisor: false,
                     };
                     for request in spellings(plain, limits, asked) {
                         all.extend(
