@@ -17,7 +17,7 @@
 //! backslash is written `\\`, a newline `\n`, a carriage return `\r`; a checksum line with one of them in its name
 //! begins with a backslash, as sha256sum has it. Every entry of the tree is listed but the manifest itself: a
 //! directory before what is in it, names within a directory in the order of their bytes. There is one text for one
-//! tree, and [`verify`] takes no other.
+//! tree, and [`verify()`] takes no other.
 //!
 //! Both sides are streams in the same order, so that memory does not grow with the tree: what is held are the names
 //! of the directories from the top to the present one ([`MAX_NAMES`] bytes at most), their descriptors
