@@ -51,7 +51,7 @@ pub fn run(
     let name = decided.launch.name.as_str();
     // What the runtime leaves to itself becomes a child of this process, which can wait for it then.
     set_child_subreaper(Some(rustix::process::getpid())).map_err(io::Error::from)?;
-    let _guard = if call.detach {
+    let guard = if call.detach {
         None
     } else {
         Some(Guard::start(&decided.program, &foreign.root, name)?)
@@ -80,6 +80,10 @@ pub fn run(
     for copy in copies {
         let _ = copy.join();
     }
+    // The workload is gone; what is left of the runtime are helpers that end by themselves. `delete` would take one
+    // that nobody has waited for as running, and wait for seconds.
+    drop(guard);
+    watch.reap().context("wait for the runtime's processes")?;
     let ending = Ending::of(counters.complete(status), timed_out);
     events.write("exited", &ending.json())?;
     tell(&ending, call.quiet);

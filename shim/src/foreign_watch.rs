@@ -120,6 +120,28 @@ impl Watch {
         }
     }
 
+    /// Waits for every child of this process that ends within a second.
+    ///
+    /// # Errors
+    /// As waitid(2) and poll(2).
+    pub fn reap(&self) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                Ok(Some(_)) => continue,
+                Err(Errno::CHILD) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+                Ok(None) => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(left))?;
+            while signal::read_signal(self.signals.as_fd())?.is_some() {}
+        }
+    }
+
     /// How a child has ended.
     ///
     /// # Errors
