@@ -191,8 +191,11 @@ impl Kept {
         for packet in bytes.chunks(4096) {
             let Some(client) = &self.client else { return };
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            if send(client, packet, flags).is_err() {
-                self.client = None;
+            match send(client, packet, flags) {
+                Ok(_) => {}
+                // It has left; what it typed before is still to be read.
+                Err(Errno::PIPE | Errno::CONNRESET) => return,
+                Err(_) => self.client = None,
             }
         }
     }
@@ -216,7 +219,8 @@ impl Kept {
                 }
                 _ => {}
             },
-            Err(Errno::INTR | Errno::AGAIN) => {}
+            // A client that left before it read all is told of once; what it typed comes after that.
+            Err(Errno::INTR | Errno::AGAIN | Errno::CONNRESET) => {}
             Ok(_) | Err(_) => self.client = None,
         }
     }
