@@ -83,7 +83,7 @@ Phases == {"asked", "taken", "refused", "loading", "opened", "half", "read", "ch
 TypeOK ==
     /\ phase \in Phases
     /\ ask \in Asks
-    /\ refused \in SUBSET {"network", "rootfs", "user", "memory", "memory, cpus, pids", "landlock-policy"}
+    /\ refused \in SUBSET {"network", "rootfs", "user", "memory", "memory, cpus, pids, io", "landlock-policy"}
     /\ without \in SUBSET {"limits", "landlock"}
     /\ warned \in SUBSET {"limits", "landlock"}
     /\ pinned \in BOOLEAN
@@ -120,7 +120,7 @@ Refusals ==
     \cup (IF ask.mode = "production" /\ ask.rootfs # "attested" THEN {"rootfs"} ELSE {})
     \cup (IF ask.mode = "production" /\ ~ask.user THEN {"user"} ELSE {})
     \cup (IF ask.mode = "production" /\ ask.limits # "memory" THEN {"memory"} ELSE {})
-    \cup (IF ask.mode # "agent" /\ NoGroups THEN {"memory, cpus, pids"} ELSE {})
+    \cup (IF ask.mode # "agent" /\ NoGroups THEN {"memory, cpus, pids, io"} ELSE {})
     \cup (IF ~ask.landlock /\ (ask.mode # "agent" \/ (ask.asked /\ ~ask.consent)) THEN {"landlock-policy"} ELSE {})
 
 LeftOut ==

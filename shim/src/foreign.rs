@@ -258,6 +258,8 @@ fn copied_streams(command: &mut Command) -> io::Result<Copies> {
         metadata.is_ok_and(|metadata| metadata.is_file())
     };
     let mut copies = Vec::new();
+    // A signal to this process must not find a thread that would die of it.
+    let mask = signal::block_all();
     if is_file(1) {
         let (mut reader, writer) = io::pipe()?;
         command.stdout(writer);
@@ -272,6 +274,7 @@ fn copied_streams(command: &mut Command) -> io::Result<Copies> {
             io::copy(&mut reader, &mut io::stderr())
         }));
     }
+    signal::restore(&mask);
     Ok(copies)
 }
 
