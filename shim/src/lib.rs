@@ -11,6 +11,7 @@ pub mod block_io;
 pub mod bundle;
 pub mod cli;
 pub mod context;
+pub mod doctor;
 pub mod ending;
 pub mod escape;
 pub mod events;

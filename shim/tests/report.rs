@@ -6,37 +6,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::Place;
-
-/// A runtime that changes the configuration behind the front-end's back: a script, which then becomes the real one.
-/// The program itself is no script, because the front-end starts it from a mount that only the program has.
-fn liar(place: &Place, lie: &str) -> PathBuf {
-    let directory = place.path("liar");
-    let _ = fs::create_dir(&directory);
-    let (path, script) = (directory.join("nucleus-runtime"), directory.join("lie.py"));
-    let real = Path::new(support::NUCLEUS).with_file_name("nucleus-runtime");
-    let text = format!(
-        "import json, os, sys\na = sys.argv[1:]\nif 'run' in a:\n    \
-         p = a[a.index('--bundle') + 1] + '/config.json'\n    c = json.load(open(p))\n    l = c['linux']\n    \
-         p1 = c['process']\n    m = {{one['destination']: one for one in c['mounts']}}\n    {lie}\n    \
-         json.dump(c, open(p, 'w'))\nos.execv({real:?}, ['nucleus-runtime', *a])\n"
-    );
-    fs::write(&script, text).expect("write");
-    if !path.exists() {
-        let source = directory.join("liar.c");
-        let text = format!(
-            "#include <unistd.h>\nint main(int n, char **a) {{\n  char *all[64] = {{\"python3\", {script:?}}};\n  \
-             for (int i = 1; i < n && i < 62; i++) all[i + 1] = a[i];\n  return execv(\"/usr/bin/python3\", all);\n}}\n"
-        );
-        fs::write(&source, text).expect("write");
-        let built = std::process::Command::new("cc")
-            .arg("-o")
-            .args([&path, &source])
-            .status();
-        assert!(built.expect("cc").success(), "the liar was not built");
-    }
-    path
-}
+use support::{Place, liar};
 
 /// What the script does, and the promise that it breaks.
 const LIES: [(&str, &str); 34] = [

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod attest;
 pub mod bundle;
 pub mod docs;
+pub mod doctor;
 pub mod logs;
 pub mod manage;
 pub mod policy;
@@ -75,6 +76,8 @@ enum Command {
     /// Make and check the manifests of root file systems
     #[command(subcommand)]
     Attest(attest::Attest),
+    /// Try what this host can enforce
+    Doctor(doctor::Options),
     /// Print a shell's completions
     Completions(docs::Completions),
     /// Write the man pages
@@ -118,6 +121,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Start(start) => start.run(root),
         Command::ContextDigest(context) => context.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Doctor(options) => options.run(root),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
         Command::Kill(kill) => kill.run(root),

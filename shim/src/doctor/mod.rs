@@ -1,0 +1,152 @@
+//! What this host can enforce, seen by trying to break it: each probe runs an attack in a real sandbox, and again where
+//! the protection is left out, so that an attack that never works is not taken for a protection.
+
+pub mod probes;
+pub mod verdict;
+
+use crate::request::Mode;
+use probes::{Control, Probe};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use verdict::{Attempt, Finding};
+
+/// When a person wants to see that something goes on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What an attack prints before it begins.
+const TRIED: &str = "tried";
+
+/// This host under examination.
+pub struct Doctor {
+    /// Options of `nucleus` before the command.
+    common: Vec<String>,
+    runtime: Option<PathBuf>,
+    directory: PathBuf,
+    started: Instant,
+    runs: u32,
+}
+
+impl Doctor {
+    /// Makes a directory that attacks may write to.
+    ///
+    /// # Errors
+    /// As mkdir(2) and chmod(2).
+    pub fn new(root: Option<&Path>, runtime: Option<PathBuf>) -> io::Result<Self> {
+        let directory = std::env::temp_dir().join(format!("nucleus-doctor-{}", std::process::id()));
+        fs::create_dir(&directory)?;
+        let open = directory.join("open");
+        fs::create_dir(&open)?;
+        // Whoever the workload is on the host: nothing but the mount's flag keeps it from writing.
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
+        let mut common = vec!["--quiet".to_owned()];
+        if let Some(root) = root {
+            common.extend(["--root".to_owned(), root.display().to_string()]);
+        }
+        Ok(Self {
+            common,
+            runtime,
+            directory,
+            started: Instant::now(),
+            runs: 0,
+        })
+    }
+
+    /// Tries everything.
+    ///
+    /// # Errors
+    /// A sandbox's command cannot be started at all.
+    pub fn examine(mut self, mode: Mode) -> io::Result<Vec<Finding>> {
+        let open = self.directory.join("open").display().to_string();
+        let mut findings = vec![self.promises(mode)?];
+        for probe in probes::table(&open) {
+            findings.push(self.probe(&probe)?);
+        }
+        findings.push(self.gvisor()?);
+        findings.extend(["runc", "crun"].map(verdict::engine));
+        if io::stderr().is_terminal() && self.started.elapsed() > PATIENCE {
+            write!(io::stderr(), "\r\x1b[K")?;
+        }
+        Ok(findings)
+    }
+
+    fn probe(&mut self, probe: &Probe) -> io::Result<Finding> {
+        let attacked = self.sandbox(&probe.flags, &probe.attack)?;
+        let control = match &probe.control {
+            Control::Host => Self::host(&probe.attack)?,
+            Control::Without(flags) => self.sandbox(flags, &probe.attack)?,
+        };
+        Ok(verdict::judge(probe, &attacked, &control))
+    }
+
+    /// The whole launch report of a sandbox, system calls that were tried in it among them.
+    fn promises(&mut self, mode: Mode) -> io::Result<Finding> {
+        let report = self.directory.join("report");
+        let checked = if mode == Mode::Agent {
+            "agent"
+        } else {
+            "strict-agent"
+        };
+        let path = report.display().to_string();
+        let flags = ["--mode", checked, "--report", &path].map(str::to_owned);
+        let attempt = self.sandbox(&flags, ":")?;
+        Ok(verdict::promises(&attempt, fs::read(&report).ok().as_deref()))
+    }
+
+    fn gvisor(&mut self) -> io::Result<Finding> {
+        let here = rustix::system::uname().release().to_string_lossy().into_owned();
+        let script = format!("[ \"$(uname -r)\" = '{here}' ]");
+        let mut command = self.nucleus("gvisor");
+        let attempt = finish(command.args(["--", "sh", "-c"]).arg(attack(&script)))?;
+        Ok(verdict::gvisor(&attempt))
+    }
+
+    fn sandbox(&mut self, flags: &[String], script: &str) -> io::Result<Attempt> {
+        let runtime = self.runtime.as_ref().map(|path| path.display().to_string());
+        let mut command = self.nucleus(runtime.as_deref().unwrap_or("native"));
+        command.args(flags).args(["--", "sh", "-c"]).arg(attack(script));
+        finish(&mut command)
+    }
+
+    fn nucleus(&mut self, runtime: &str) -> Command {
+        self.runs += 1;
+        if io::stderr().is_terminal() && self.started.elapsed() > PATIENCE {
+            let _ = write!(io::stderr(), "\rdoctor: sandbox {}", self.runs);
+        }
+        let name = format!("doctor-{}-{}", std::process::id(), self.runs);
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .args(&self.common)
+            .args(["run", "--name", &name, "--runtime", runtime]);
+        command
+    }
+
+    fn host(script: &str) -> io::Result<Attempt> {
+        finish(Command::new("sh").arg("-c").arg(attack(script)))
+    }
+}
+
+impl Drop for Doctor {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn attack(script: &str) -> String {
+    format!("echo {TRIED}; {script}")
+}
+
+fn finish(command: &mut Command) -> io::Result<Attempt> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.stdin(Stdio::null()).output()?;
+    Ok(Attempt {
+        tried: stdout.starts_with(TRIED.as_bytes()),
+        through: status.success(),
+        told: String::from_utf8_lossy(&stderr).trim().to_owned(),
+    })
+}

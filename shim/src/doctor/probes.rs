@@ -1,0 +1,101 @@
+//! The attacks, each with the protection that it is against. Pure.
+
+use crate::request::Mode;
+
+/// Where the same attack gets through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Outside of any sandbox.
+    Host,
+    /// In a sandbox with these flags instead.
+    Without(Vec<String>),
+}
+
+/// An attack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What it is against.
+    pub name: &'static str,
+    /// Which modes need the protection.
+    pub needed: &'static [Mode],
+    /// Flags of the sandbox.
+    pub flags: Vec<String>,
+    /// A shell script that succeeds if it gets through.
+    pub attack: String,
+    /// Where it does.
+    pub control: Control,
+    /// What to do where the protection is missing.
+    pub remedy: &'static str,
+}
+
+const ALL: &[Mode] = &[Mode::Agent, Mode::StrictAgent, Mode::Production];
+const STRICT: &[Mode] = &[Mode::StrictAgent, Mode::Production];
+const CGROUPS: &str = "limits need root, and the memory, pids and cpu controllers under /sys/fs/cgroup";
+
+/// All attacks. `open` is a directory of the host that everyone may write to.
+pub fn table(open: &str) -> Vec<Probe> {
+    let text = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let volume = |suffix: &str| text(&["--volume", &format!("{open}:/probe{suffix}")]);
+    let network = rustix::fs::readlink("/proc/self/ns/net", Vec::new()).unwrap_or_default();
+    let network = network.to_string_lossy().into_owned();
+    vec![
+        Probe {
+            name: "read-only mounts",
+            needed: ALL,
+            flags: volume(":ro"),
+            attack: ": >/probe/written".into(),
+            control: Control::Without(volume("")),
+            remedy: "mount_setattr(2) needs Linux 5.12; the temporary directory must not be an overlay",
+        },
+        Probe {
+            name: "host processes",
+            needed: ALL,
+            flags: Vec::new(),
+            attack: format!("kill -0 {}", std::process::id()),
+            control: Control::Host,
+            remedy: "pid namespaces need CONFIG_PID_NS",
+        },
+        Probe {
+            name: "host network",
+            needed: ALL,
+            flags: Vec::new(),
+            attack: format!("[ \"$(readlink /proc/self/ns/net)\" = '{network}' ]"),
+            control: Control::Without(text(&["--network", "host", "--allow-host-network"])),
+            remedy: "network namespaces need CONFIG_NET_NS",
+        },
+        Probe {
+            name: "new namespaces",
+            needed: ALL,
+            flags: Vec::new(),
+            attack: "unshare -U true".into(),
+            control: Control::Host,
+            remedy: "the control needs unshare(1) of util-linux and user namespaces: user.max_user_namespaces, \
+                     kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns",
+        },
+        Probe {
+            name: "masked paths",
+            needed: ALL,
+            flags: Vec::new(),
+            attack: "read line </proc/interrupts".into(),
+            control: Control::Host,
+            remedy: "look at /proc/interrupts of this host",
+        },
+        Probe {
+            name: "memory limit",
+            needed: STRICT,
+            flags: text(&["--memory", "48M"]),
+            // tail(1) keeps what it may have to print.
+            attack: "head -c 150000000 /dev/zero | tail -c 150000000 >/dev/null".into(),
+            control: Control::Without(Vec::new()),
+            remedy: CGROUPS,
+        },
+        Probe {
+            name: "process limit",
+            needed: STRICT,
+            flags: text(&["--pids", "8"]),
+            attack: "i=0; while [ $i -lt 20 ]; do sleep 0.2 & i=$((i+1)); done; wait".into(),
+            control: Control::Without(Vec::new()),
+            remedy: CGROUPS,
+        },
+    ]
+}
