@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use support::{Place, liar};
 
 /// What the script does, and the promise that it breaks.
