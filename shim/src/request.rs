@@ -286,7 +286,7 @@ pub struct Request {
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
     pub allow_degraded_security: bool,
-    /// Permit --network host (agent mode; with --runtime gvisor every mode)
+    /// Permit --network host (agent mode)
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
     pub allow_host_network: bool,
