@@ -1,5 +1,6 @@
 //! What a workload is allowed to reach: the request's words, parsed.
 
+use crate::names::Pattern;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 
@@ -8,8 +9,8 @@ use std::net::SocketAddr;
 pub struct Egress {
     /// `--egress-allow`: permitted networks.
     pub networks: Vec<IpNet>,
-    /// `--egress-domain`: permitted names, lower case; `*.` in front stands for one label or more.
-    pub names: Vec<String>,
+    /// `--egress-domain`: permitted names.
+    pub names: Vec<Pattern>,
     /// `--egress-tcp-port`: the TCP ports that may be reached there; empty: every port.
     pub tcp_ports: Vec<u16>,
     /// `--egress-udp-port`: the UDP ports that may be reached there; empty: every port.

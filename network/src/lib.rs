@@ -4,4 +4,6 @@
 //! so that every runtime joins the same. The order is that of `formal/specs/Egress.tla`: the namespace, its rules, the
 //! resolver for permitted names, the link to the world, and only then the workload; back in reverse.
 
+pub mod admit;
 pub mod egress;
+pub mod names;
