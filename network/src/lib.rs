@@ -7,3 +7,4 @@
 pub mod admit;
 pub mod egress;
 pub mod names;
+pub mod resolver;
