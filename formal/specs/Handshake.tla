@@ -26,7 +26,7 @@
 (*                                                                          *)
 (* The code: Reply and After are `hear` in runtime/src/protocol.rs, which   *)
 (* create, run and exec ask; compared with it state by state in             *)
-(* formal/tests/handshake.rs. The @type annotations are for Apalache and    *)
+(* formal/bindings/protocol.rs. The @type annotations are for Apalache and  *)
 (* not tested with it.                                                      *)
 (****************************************************************************)
 EXTENDS Naturals, Sequences

@@ -24,9 +24,9 @@
 (* limits and labels, which need no order but that before the user changes. *)
 (*                                                                          *)
 (* The code: Road is runtime/src/plan/order.rs, against which every plan is *)
-(* held; compared with it for every configuration, and real runs under      *)
-(* strace with this graph, in formal/tests/isolation.rs. The @type          *)
-(* annotations are for Apalache and not tested with it.                     *)
+(* held; compared with it for every configuration in formal/bindings/order. *)
+(* rs, and real runs under strace with this graph in formal/tests/traces.rs.*)
+(* The @type annotations are for Apalache and not tested with it.           *)
 (****************************************************************************)
 EXTENDS Naturals, Sequences
 

@@ -30,7 +30,7 @@
 (* control group), reuse of process ids (the code compares start times).    *)
 (*                                                                          *)
 (* The code: Decide and Status are runtime/src/lifecycle.rs, compared with  *)
-(* it state by state in formal/tests/lifecycle.rs.                          *)
+(* it state by state in formal/bindings/lifecycle.rs.                       *)
 (* The @type annotations are for Apalache and not tested with it.           *)
 (****************************************************************************)
 EXTENDS Naturals, Sequences, FiniteSets

@@ -21,7 +21,7 @@ WHAT IS LEFT OUT.  The syntax of policies, the three kinds (all take the same
 road), lock files (read on the same road), Landlock's rules; the warnings'
 words; the rootfs attestation itself (here: a fact of the root file system).
 
-THE CODE.  shim/src/mode.rs `decide` (formal/tests/modes.rs holds it against
+THE CODE.  shim/src/mode.rs `decide` (formal/bindings/mode.rs holds it against
 the step Decide, for every request), policy/src/source.rs, verified.rs and
 apply.rs (formal/tests/policy.rs).
 ***************************************************************************)

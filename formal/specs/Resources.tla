@@ -36,7 +36,7 @@ THE CODE.  runtime/src/create.rs (creation and its undoing), spawn.rs,
 cgroup/create.rs, cgroup/kill.rs, cgroup/record.rs (`intended`: a record that
 was written before anything was made, through which nothing is ever killed),
 container.rs, run.rs (the foreground), lifecycle.rs (TAKE_DOWN: the order of
-taking back, as data; formal/tests/resources.rs holds it against this spec).
+taking back, as data; formal/bindings/lifecycle.rs holds it against this spec).
 ***************************************************************************)
 EXTENDS Naturals
 

@@ -4,7 +4,8 @@ use crate::model::{Ask, Model, specs};
 use crate::native;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value as Json};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, OnceLock};
 use tla_checker::ast::{State, Value};
 
 /// A step.
@@ -133,6 +134,28 @@ fn plain(value: &Value) -> Json {
         }
         Value::IntSet(_) => Json::Null,
     }
+}
+
+/// The graph of a spec, explored once and kept.
+///
+/// # Panics
+/// Where [`Graph::of`] has an error.
+pub fn shared(name: &str) -> &'static Graph {
+    shared_with(name, &[])
+}
+
+/// The same with other values for some constants.
+///
+/// # Panics
+/// Where [`Graph::with`] has an error.
+pub fn shared_with(name: &str, constants: &[(&str, &[&str])]) -> &'static Graph {
+    static KEPT: Mutex<BTreeMap<String, &'static OnceLock<Graph>>> = Mutex::new(BTreeMap::new());
+    let key = format!("{name} {constants:?}");
+    let kept = match KEPT.lock() {
+        Ok(mut kept) => *kept.entry(key).or_insert_with(|| Box::leak(Box::default())),
+        Err(poisoned) => panic!("{poisoned}"),
+    };
+    kept.get_or_init(|| Graph::with(name, constants).unwrap_or_else(|error| panic!("{name}: {error:#}")))
 }
 
 /// The text of a string.

@@ -2,6 +2,7 @@
 //! committed mutant dies by the property it names, and their state graphs are handed to the tests that compare
 //! the shipped code with them. `formal/README.md` tells how to read and change them.
 
+pub mod binding;
 pub mod check;
 pub mod graph;
 pub mod model;

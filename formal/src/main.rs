@@ -1,12 +1,14 @@
 //! `nucleus-formal`: checks every spec with both checkers, and that every mutant dies.
 
+mod code;
+
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use nucleus_formal::check::{Checked, check};
 use nucleus_formal::graph::Graph;
 use nucleus_formal::model::{home, names};
 use nucleus_formal::mutant::{self, Mutant};
-use nucleus_formal::report::{Row, table};
+use nucleus_formal::report::{Row, code_table, table};
 use nucleus_formal::tlc::Tlc;
 use nucleus_formal::{parallel, pins};
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ enum Command {
         #[arg(long)]
         pin: bool,
     },
+    /// Check the shipped code and its mutants against the specs, which `check` does too.
+    Code,
     /// Print the state graph of a spec as JSON lines.
     Graph {
         /// The spec.
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
             no_mutants,
             pin,
         } => run(specs, no_mutants, pin),
+        Command::Code => code(),
         Command::Graph { spec } => print(&spec),
     };
     match done {
@@ -54,6 +59,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn code() -> Result<()> {
+    let (rows, faults) = code::check();
+    println!("{}", code_table(&rows));
+    tell(&faults)
+}
+
+fn tell(faults: &[String]) -> Result<()> {
+    for fault in faults {
+        println!("{fault}\n");
+    }
+    ensure!(faults.is_empty(), "{} of the checks failed", faults.len());
+    Ok(())
 }
 
 fn print(spec: &str) -> Result<()> {
@@ -145,9 +164,10 @@ fn run(specs: Vec<String>, no_mutants: bool, pin: bool) -> Result<()> {
         }
     }
     println!("{}", table(&rows));
-    for fault in &faults {
-        println!("{fault}\n");
+    if all && !no_mutants {
+        let (rows, found) = code::check();
+        println!("{}", code_table(&rows));
+        faults.extend(found);
     }
-    ensure!(faults.is_empty(), "{} of the checks failed", faults.len());
-    Ok(())
+    tell(&faults)
 }

@@ -44,3 +44,38 @@ pub fn table(rows: &[Row]) -> String {
     text.push_str("States, verdicts and kills are the same for both checkers, or the check fails.\n");
     text
 }
+
+/// One file of decisions.
+#[derive(Debug)]
+pub struct CodeRow {
+    /// The file.
+    pub file: &'static str,
+    /// How many comparisons.
+    pub properties: usize,
+    /// Their time, mutants included.
+    pub time: Duration,
+    /// Mutants, and how many the comparisons have killed.
+    pub mutants: (usize, usize),
+}
+
+/// The table of the code as text.
+pub fn code_table(rows: &[CodeRow]) -> String {
+    let mut text = format!(
+        "{:<32} {:>11} {:>8} {:>16}\n",
+        "code", "comparisons", "time", "mutants killed"
+    );
+    for row in rows {
+        let (all, killed) = row.mutants;
+        text.push_str(&format!(
+            "{:<32} {:>11} {:>8} {:>16}\n",
+            row.file,
+            row.properties,
+            format!("{:.1} s", row.time.as_secs_f64()),
+            format!("{killed} of {all}"),
+        ));
+    }
+    text.push_str(
+        "A mutant dies where the comparison that it names finds that code and spec differ, and only so.\n",
+    );
+    text
+}

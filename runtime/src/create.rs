@@ -11,7 +11,7 @@ use crate::init::StartFifos;
 use crate::lifecycle::{Act, TAKE_DOWN};
 use crate::plan::step::Inode;
 use crate::plan::{self, Plan};
-use crate::protocol::{Protocol, Reply};
+use crate::protocol::Reply;
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
 use crate::sync::ToChild;
@@ -349,7 +349,7 @@ impl Creation<'_> {
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
         // A thousand strings, never freed: the child shares their pages, and freeing them would copy each.
         std::mem::forget(self.spec.take());
-        let mut protocol = Protocol::new(&self.plan, self.options.console_socket.is_some());
+        let mut protocol = self.plan.protocol(self.options.console_socket.is_some());
         loop {
             match spawned.hear(&mut protocol, &self.plan)? {
                 (Reply::RunHooks, _) => {

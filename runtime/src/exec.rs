@@ -8,7 +8,7 @@ use crate::host::{self, HostFacts};
 use crate::lifecycle::{Operation, Status};
 use crate::plan::exec::Request;
 use crate::plan::{self, Plan, Preserved};
-use crate::protocol::{Protocol, Reply};
+use crate::protocol::Reply;
 use crate::spawn::{self, Handed, Spawned};
 use crate::state;
 use crate::supervise::{self, Foreground};
@@ -200,7 +200,7 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
 
 fn attend(options: &Options, plan: &Plan, spawned: &Spawned) -> Result<Option<OwnedFd>, Error> {
     let mut terminal = None;
-    let mut protocol = Protocol::new(plan, options.console_socket.is_some());
+    let mut protocol = plan.protocol(options.console_socket.is_some());
     loop {
         match spawned.hear(&mut protocol, plan)? {
             (Reply::KeepTerminal, master) => terminal = master,

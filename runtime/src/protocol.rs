@@ -1,9 +1,7 @@
 //! The parent's decisions in the protocol with the first process (see [`sync`](crate::sync)), pure: what may come,
-//! and what is done about it. `create`, `run` and `exec` ask here; `formal/specs/Handshake.tla` says the same.
+//! and what is done about it. `create`, `run` and `exec` ask here; `formal/specs/Handshake.tla` says the same. What a plan makes the parent expect
+//! is [`Plan::protocol`](crate::plan::Plan::protocol).
 
-use crate::plan::Plan;
-use crate::plan::step::Step;
-use crate::sync::FromChild;
 use std::fmt;
 
 /// Where the protocol is.
@@ -80,19 +78,6 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// What is expected of a child with this plan, which sends its terminal unless somebody else gets it.
-    pub fn new(plan: &Plan, console_socket: bool) -> Self {
-        Self {
-            stage: Stage::SetUp,
-            hooks: plan
-                .steps
-                .iter()
-                .any(|step| matches!(step, Step::AwaitRuntimeHooks)),
-            terminal: plan.terminal && !console_socket,
-            listener: plan.steps.iter().any(sends_listener),
-        }
-    }
-
     /// The child is about to be told to go on to the program.
     pub fn started(self) -> Self {
         Self {
@@ -124,24 +109,6 @@ impl Protocol {
             listener: self.listener && message != H::Listener,
         };
         Ok((reply, after))
-    }
-}
-
-fn sends_listener(step: &Step) -> bool {
-    let flag = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
-    matches!(step, Step::Seccomp(filter) if filter.flags & flag != 0)
-}
-
-impl From<&FromChild> for Heard {
-    fn from(message: &FromChild) -> Self {
-        match message {
-            FromChild::Mounted => Self::Mounted,
-            FromChild::Ready => Self::Ready,
-            FromChild::Terminal(_) => Self::Terminal,
-            FromChild::Listener(_) => Self::Listener,
-            FromChild::Failed(_) => Self::Failed,
-            FromChild::Closed => Self::Closed,
-        }
     }
 }
 

@@ -6,7 +6,6 @@ use crate::fault::{Fault, chain};
 use crate::handshake::Caller;
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::{Status, TAKE_DOWN};
-use crate::protocol::Protocol;
 use crate::readiness::{Manager, Relay};
 use crate::state::{self, Process, Record};
 use crate::supervise::{self, Foreground};
@@ -93,7 +92,7 @@ fn go(created: &Created) -> Result<(), create::Error> {
     spawned.send(ToChild::Start)?;
     // Nothing but its failure or its end can come: either exec has closed the other end, or the program is gone
     // already, which its status tells.
-    let mut protocol = Protocol::new(plan, false).started();
+    let mut protocol = plan.protocol(false).started();
     spawned.hear(&mut protocol, plan).map(drop)
 }
 

@@ -19,6 +19,7 @@
 //! socket, the start FIFO and its hooks, so a dead parent never leaves a child behind before `created`.
 
 use crate::fault::{Call, Fault};
+use crate::protocol::Heard;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -69,6 +70,19 @@ pub enum FromChild {
     Failed(Failure),
     /// The child closed its end: it exec'ed or died.
     Closed,
+}
+
+impl From<&FromChild> for Heard {
+    fn from(message: &FromChild) -> Self {
+        match message {
+            FromChild::Mounted => Self::Mounted,
+            FromChild::Ready => Self::Ready,
+            FromChild::Terminal(_) => Self::Terminal,
+            FromChild::Listener(_) => Self::Listener,
+            FromChild::Failed(_) => Self::Failed,
+            FromChild::Closed => Self::Closed,
+        }
+    }
 }
 
 /// A step that failed in the child.

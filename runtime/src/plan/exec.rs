@@ -3,7 +3,7 @@
 use super::namespaces::{self, Join};
 use super::process::{self, End};
 use super::step::{FdSlot, Step};
-use super::{Error, Listener, Plan, Preserved, attributes, c_string, capabilities, landlock, order};
+use super::{Error, Listener, Plan, Preserved, arrange, attributes, c_string, capabilities, landlock, order};
 use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -76,7 +76,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         steps.push(attributes::persona(personality)?);
     }
     let listener = end(request, host, &types, &mut steps, &mut notes)?;
-    order::check(asked(request, &steps), &steps)?;
+    arrange::check(asked(request, &steps), &steps)?;
     Ok(Plan {
         clone_flags: 0,
         parent_joins,

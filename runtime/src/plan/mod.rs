@@ -1,6 +1,7 @@
 //! The pure decision: `(Spec, HostFacts) -> Plan`. Everything is decided, checked and allocated here, before
 //! the fork; the parent and the child only carry it out.
 
+mod arrange;
 mod attributes;
 pub mod capabilities;
 mod devices;
@@ -18,6 +19,7 @@ pub mod sysctl;
 use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
+use crate::protocol::{Protocol, Stage};
 use crate::state::HookState;
 use nucleus_sys::exec::CStrings;
 use oci_spec::runtime as oci;
@@ -181,6 +183,19 @@ pub struct Plan {
     pub notify: bool,
     /// Things that the caller may want to know and that change nothing: for the log.
     pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// What is expected of a child with this plan, which sends its terminal unless somebody else gets it.
+    pub fn protocol(&self, console_socket: bool) -> Protocol {
+        let waits = |step: &Step| matches!(step, Step::AwaitRuntimeHooks);
+        Protocol {
+            stage: Stage::SetUp,
+            hooks: self.steps.iter().any(waits),
+            terminal: self.terminal && !console_socket,
+            listener: self.steps.iter().any(Step::sends_listener),
+        }
+    }
 }
 
 /// A seccomp agent.
@@ -368,7 +383,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     let notify = notify(request, process);
     paths::root_and_mounts(&mut builder, &hooks, process, notify)?;
     let listener = process::add(&mut builder, process, &hooks)?;
-    order::check(asked(&builder, process, &hooks), &builder.steps)?;
+    arrange::check(asked(&builder, process, &hooks), &builder.steps)?;
     if spec.process().is_none() {
         builder.steps.retain(|step| !matches!(step, Step::FindProgram));
     }

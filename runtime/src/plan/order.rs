@@ -1,8 +1,7 @@
 //! The order of the child's steps, decided in one place: what must be there when, and what has been given up by
-//! then. [`check`] holds every plan against it before anything is made; `formal/specs/Isolation.tla` shows that on
+//! then. [`follows`] holds every plan against it before anything is made; `formal/specs/Isolation.tla` shows that on
 //! this road no step lacks a privilege, and that everything asked for is in force at exec.
 
-use super::step::{ChildHooks, Step};
 use std::fmt;
 
 /// What decides about the order.
@@ -145,23 +144,14 @@ pub fn road(asked: Asked) -> impl Iterator<Item = Kind> {
         .filter_map(|(kind, there)| there.then_some(kind))
 }
 
-/// Sorts steps by the road; those without a kind must not be among them.
-pub(super) fn arrange(steps: &mut [Step], asked: Asked) {
-    steps.sort_by_key(|step| road(asked).position(|kind| kind_of(step) == Some(kind)));
-}
-
-/// Holds a plan against the road.
+/// Holds steps against the road.
 ///
 /// # Errors
 /// The first step that is not where it has to be.
-pub fn check<'a>(asked: Asked, steps: impl IntoIterator<Item = &'a Step>) -> Result<(), Misplaced> {
+pub fn follows(asked: Asked, kinds: impl IntoIterator<Item = Kind>) -> Result<(), Misplaced> {
     let mut road = road(asked).peekable();
     let mut last = None;
-    // Before anything else nobody may trace.
-    let begun = steps
-        .into_iter()
-        .skip_while(|step| !matches!(kind_of(step), Some(kind) if kind != Kind::Dumpable));
-    for kind in begun.filter_map(kind_of) {
+    for kind in kinds {
         if last == Some(kind) && is_many(kind) {
             continue;
         }
@@ -189,39 +179,6 @@ fn is_many(kind: Kind) -> bool {
 /// A configuration may name nothing to hide.
 fn may_be_empty(kind: Kind) -> bool {
     kind == Kind::Hide
-}
-
-fn kind_of(step: &Step) -> Option<Kind> {
-    Some(match step {
-        Step::BecomeRoot { .. } => Kind::BecomeRoot,
-        Step::Root(_)
-        | Step::CurrentRoot
-        | Step::Mount(_)
-        | Step::CgroupMount(_)
-        | Step::Devices(_)
-        | Step::DevLinks
-        | Step::Sysctl(_)
-        | Step::WorkingDirectory(_) => Kind::Root,
-        Step::Terminal { .. } => Kind::Terminal,
-        Step::AwaitRuntimeHooks => Kind::RuntimeHooks,
-        Step::Hooks(ChildHooks::CreateContainer) => Kind::ContainerHooks,
-        Step::Mask(_) | Step::ReadonlyPaths(_) => Kind::Hide,
-        Step::PivotRoot { .. } => Kind::Pivot,
-        Step::CloseDescriptors => Kind::Close,
-        Step::EnterDirectory(_) => Kind::Directory,
-        Step::NoNewPrivileges => Kind::NoNewPrivileges,
-        Step::FindHome => Kind::Home,
-        Step::Landlock(_) => Kind::Landlock,
-        Step::Seccomp(_) => Kind::Filter,
-        Step::Credentials { .. } => Kind::Credentials,
-        Step::FindProgram => Kind::Program,
-        Step::Dumpable | Step::NotDumpable => Kind::Dumpable,
-        Step::FollowRuntime(false) => Kind::Release,
-        Step::Ready => Kind::Ready,
-        Step::AwaitStart => Kind::AwaitStart,
-        Step::Hooks(ChildHooks::StartContainer) => Kind::StartHooks,
-        _ => return None,
-    })
 }
 
 impl fmt::Display for Kind {

@@ -3,7 +3,7 @@
 use super::attributes::{add_attributes, memory_policy, persona};
 use super::capabilities::capabilities;
 use super::step::{ChildHooks, Step};
-use super::{Builder, Error, IdMaps, Listener, Preserved, Program, c_string, landlock, order};
+use super::{Builder, Error, IdMaps, Listener, Preserved, Program, arrange, c_string, landlock, order};
 use crate::credentials::{Capabilities, Identity};
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
@@ -148,7 +148,7 @@ pub(super) fn add_end(steps: &mut Vec<Step>, end: End) {
             .chain(tracing)
             .chain(start_hooks),
     );
-    order::arrange(&mut steps[first..], asked);
+    arrange::arrange(&mut steps[first..], asked);
 }
 
 /// What waits in a container without `process`, which is required only when it is started (`config.md#process`):

@@ -237,6 +237,14 @@ pub enum Place {
     OverRoot,
 }
 
+impl Step {
+    /// Whether it hands a seccomp listener over to the parent.
+    pub fn sends_listener(&self) -> bool {
+        let flag = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+        matches!(self, Self::Seccomp(filter) if filter.flags & flag != 0)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,10 +1,17 @@
-//! `runtime/src/protocol.rs`, which create, run and exec ask, against `specs/Handshake.tla`: every message in every
-//! state of the parent, those included that do not belong there.
+//! `runtime/src/protocol.rs`, which create, run and exec ask, against the spec Handshake: every message in every state
+//! of the parent, those included that do not belong there.
 
-use nucleus_formal::graph::{Graph, text};
-use nucleus_runtime::protocol::{Heard, MESSAGES, Protocol, Reply, Stage};
+use super::code::{Heard, MESSAGES, Protocol, Reply, Stage};
+use nucleus_formal::binding::{Agrees, Property, same};
+use nucleus_formal::graph::{shared, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// The comparisons.
+pub const PROPERTIES: &[Property] = &[
+    ("every message", every_message),
+    ("started", a_started_child_can_only_fail_or_end),
+];
 
 /// The spec's action for what the code does.
 fn action(reply: Option<Reply>) -> &'static str {
@@ -41,9 +48,8 @@ fn protocol(state: &Value, stage: Stage) -> Protocol {
     }
 }
 
-#[test]
-fn the_code_answers_every_message_as_the_spec() {
-    let graph = Graph::of("Handshake").unwrap();
+fn every_message() -> Agrees {
+    let graph = shared("Handshake");
     let mut seen = BTreeSet::new();
     for (index, state) in graph.states.iter().enumerate() {
         let answers: Vec<_> = graph.edges[index]
@@ -62,45 +68,44 @@ fn the_code_answers_every_message_as_the_spec() {
             assert!(answers.is_empty(), "it hears nothing in {state}");
             continue;
         };
+        let [answer] = &answers[..] else {
+            panic!("{answers:?} in {state}");
+        };
         let heard = MESSAGES
             .into_iter()
-            .find(|heard| heard.to_string() == text(message))
-            .unwrap();
+            .find(|heard| heard.to_string() == text(message));
+        let heard = heard.expect("a message");
+        seen.insert((format!("{} {}", state["stage"], state["owed"]), heard.to_string()));
         let code = protocol(state, stage).hear(heard);
-        assert_eq!(answers.len(), 1, "{answers:?} in {state}");
-        assert_eq!(
-            answers[0].action,
-            action(code.ok().map(|(reply, _)| reply)),
-            "{heard} in {state}"
-        );
+        let reply = action(code.ok().map(|(reply, _)| reply));
+        same(&reply, &answer.action.as_str(), || format!("{heard} in {state}"))?;
         if let Ok((_, after)) = code {
-            assert_eq!(
-                protocol(&graph.states[answers[0].target], stage),
-                after,
-                "{heard} in {state}"
-            );
+            let spec = protocol(&graph.states[answer.target], stage);
+            same(&after, &spec, || format!("after {heard} in {state}"))?;
         }
-        seen.insert((protocol_word(state), heard.to_string()));
     }
     // Every message was heard with each of the eight things that can be owed, and after the start.
     assert!(seen.len() >= 8 * MESSAGES.len(), "{}: {seen:?}", seen.len());
+    Ok(())
 }
 
-fn protocol_word(state: &Value) -> String {
-    format!("{} {}", state["stage"], state["owed"])
-}
-
-#[test]
-fn a_started_child_can_only_fail_or_end() {
-    for heard in MESSAGES {
+/// Whatever was still owed: `run` begins here without having heard what was sent before.
+fn a_started_child_can_only_fail_or_end() -> Agrees {
+    for (heard, owed) in MESSAGES
+        .into_iter()
+        .flat_map(|heard| (0..8).map(move |owed| (heard, owed)))
+    {
         let started = Protocol {
             stage: Stage::SetUp,
-            hooks: false,
-            terminal: false,
-            listener: false,
+            hooks: owed & 1 != 0,
+            terminal: owed & 2 != 0,
+            listener: owed & 4 != 0,
         }
         .started();
         let allowed = matches!(heard, Heard::Failed | Heard::Closed);
-        assert_eq!(started.hear(heard).is_ok(), allowed, "{heard}");
+        same(&started.hear(heard).is_ok(), &allowed, || {
+            format!("{heard} with {started:?}")
+        })?;
     }
+    Ok(())
 }

@@ -1,12 +1,16 @@
-//! `nucleus_shim::mode::decide` against the step Decide of the spec Policy: every request on every kind of host, in
-//! both directions, refusals included.
+//! `shim/src/mode.rs` against the step Decide of the spec Policy: every request on every kind of host, in both
+//! directions, refusals included.
 
-use nucleus_formal::graph::Graph;
+use super::code::decide;
+use nucleus_formal::binding::{Agrees, Property, same};
+use nucleus_formal::graph::shared;
 use nucleus_shim::facts::Facts;
-use nucleus_shim::mode::decide;
 use nucleus_shim::request::{Mode, Network, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The comparisons.
+pub const PROPERTIES: &[Property] = &[("every request", every_request)];
 
 /// What a decision comes to, in the spec's words.
 #[derive(Debug, PartialEq, Eq)]
@@ -184,9 +188,8 @@ fn by_the_spec(state: &Value) -> Decided {
     }
 }
 
-#[test]
-fn every_request_on_every_host_is_decided_as_the_spec_says() {
-    let graph = Graph::of("Policy").expect("the spec's graph");
+fn every_request() -> Agrees {
+    let graph = shared("Policy");
     let mut decided: BTreeMap<String, Decided> = BTreeMap::new();
     for &start in &graph.initial {
         let [step] = &graph.edges[start][..] else {
@@ -199,10 +202,11 @@ fn every_request_on_every_host_is_decided_as_the_spec_says() {
     let mut missing: BTreeSet<&str> = decided.keys().map(String::as_str).collect();
     for (ask, request, facts) in requests() {
         let key = ask.to_string();
-        let expected = decided
-            .get(&key)
-            .unwrap_or_else(|| panic!("the spec has no {key}"));
-        assert_eq!(by_the_code(&request, &facts), *expected, "{key}\n{request:?}");
+        let expected = decided.get(&key);
+        let expected = expected.unwrap_or_else(|| panic!("the spec has no {key}"));
+        same(&by_the_code(&request, &facts), expected, || {
+            format!("{key}\n{request:?}")
+        })?;
         missing.remove(key.as_str());
     }
     assert!(
@@ -210,4 +214,5 @@ fn every_request_on_every_host_is_decided_as_the_spec_says() {
         "the code was not asked for {} requests of the spec",
         missing.len()
     );
+    Ok(())
 }
