@@ -8,7 +8,6 @@ use crate::idmap;
 use crate::init::{self, Child, StartFifos};
 use crate::plan::namespaces::Join;
 use crate::plan::{Plan, ToOpen};
-use crate::rootfs::mount::open_source;
 use crate::sync::{self, Channel, Failure};
 use nucleus_sys::clone::{self, Forked, clone3, setns};
 use nucleus_sys::process::Batch;
@@ -165,16 +164,12 @@ fn made(forked: Forked) -> Result<(Pid, OwnedFd), Fault> {
 fn open(what: &ToOpen) -> Result<OwnedFd, Fault> {
     match what {
         ToOpen::Namespace(path) => open_namespace(path),
-        ToOpen::Mount {
-            path,
-            recursive,
-            idmap,
-        } => {
+        ToOpen::Mount { source, idmap } => {
             let named = |fault: Fault| Fault {
-                call: format!("{} {}", fault.call, path.to_string_lossy()).into(),
+                call: format!("{} {}", fault.call, source.path.to_string_lossy()).into(),
                 ..fault
             };
-            let tree = open_source(path, *recursive).map_err(named)?;
+            let tree = source.open().map_err(named)?;
             if let Some(idmap) = idmap {
                 idmap::map_mount(tree.as_fd(), idmap).map_err(named)?;
             }

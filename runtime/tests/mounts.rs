@@ -4,8 +4,9 @@ mod support;
 
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use support::Host;
+use support::refusal::refused;
 
 /// What `stat` shows of a tmpfs over a directory of mode 2750 and owner 56:78 that is not empty.
 fn copied_up(host: &Host, options: &[&str]) -> String {
@@ -36,5 +37,39 @@ fn tmpcopyup_takes_owner_and_mode_of_the_directory_unless_options_name_them() {
     ] {
         let seen = copied_up(&host, options);
         assert_eq!(seen, format!("{root}\n640 12 34\n"), "{options:?}");
+    }
+}
+
+#[test]
+fn a_source_without_links_is_not_followed_through_one() {
+    let Some(host) = Host::new() else { return };
+    let data = host.directory().join("data");
+    fs::create_dir(&data).expect("mkdir");
+    fs::write(data.join("file"), "seen\n").expect("write");
+    symlink(&data, host.directory().join("link")).expect("symlink");
+    symlink(host.directory(), host.directory().join("above")).expect("symlink");
+    let source = |path: &str, options: &[&str]| {
+        host.bundle(|config| {
+            let source = host.directory().join(path);
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            mounts
+                .push(json!({"destination": "/data", "type": "bind", "source": source, "options": options}));
+            config["process"]["args"] = json!(["cat", "/data/file"]);
+        })
+    };
+    for options in [&["rbind"][..], &["rbind", "src-nosymlinks"]] {
+        let bundle = source("data", options);
+        assert_eq!(host.ok(&["run", "--bundle", bundle.path(), &host.id()]), "seen\n");
+    }
+    for path in ["link", "above/data"] {
+        let bundle = source(path, &["rbind"]);
+        assert_eq!(host.ok(&["run", "--bundle", bundle.path(), &host.id()]), "seen\n");
+        let bundle = source(path, &["rbind", "src-nosymlinks"]);
+        let id = host.id();
+        let told = refused(&host, &["run", "--bundle", bundle.path(), &id], &id);
+        assert!(
+            told.contains("on /data: openat2") && told.contains("ELOOP"),
+            "{told}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! A runtime that would refuse something, or pass over it in silence, does not get it; the mode decides whether the
 //! sandbox is started without.
 
+use crate::bundle::UNLINKED;
 use crate::facts::Runtime;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ pub struct Features {
     pub recursive_read_only: bool,
     /// Whether mounts can have maps of ids.
     pub mapped_mounts: bool,
+    /// Whether sources of mounts can be kept from being led elsewhere by a link.
+    pub unlinked_sources: bool,
 }
 
 /// Something that is left out.
@@ -41,6 +44,7 @@ impl Features {
             namespaces: all.into_iter().chain(time).map(str::to_owned).collect(),
             recursive_read_only: matches!(kind, Runtime::Native | Runtime::Crun | Runtime::Runc),
             mapped_mounts: matches!(kind, Runtime::Native | Runtime::Crun),
+            unlinked_sources: kind == Runtime::Native,
         }
     }
 
@@ -62,6 +66,7 @@ impl Features {
         let Printed { mount_options, linux } = serde_json::from_slice(text).ok()?;
         Some(Self {
             recursive_read_only: mount_options.iter().any(|option| option == "rro"),
+            unlinked_sources: mount_options.iter().any(|option| option == UNLINKED),
             mapped_mounts: linux.mount_extensions["idmap"]["enabled"] == true,
             namespaces: linux.namespaces,
         })
@@ -128,6 +133,11 @@ fn mounts(config: &mut Value, kind: Runtime, features: &Features, losses: &mut V
         let Some(options) = mount["options"].as_array_mut() else {
             continue;
         };
+        if !features.unlinked_sources {
+            // No loss that could be told apart: it matters only where another sandbox that has the same directory
+            // puts a link there between the look-up and the mount.
+            options.retain(|option| option != UNLINKED);
+        }
         if !features.recursive_read_only {
             for option in options.iter_mut().filter(|option| **option == "rro") {
                 *option = json!("ro");
@@ -235,7 +245,7 @@ mod tests {
             "process": {"user": {"umask": 18}, "capabilities": {"bounding": ["CAP_BPF", "CAP_KILL"]}},
             "mounts": [
                 {"destination": "/usr", "type": "bind", "options": ["rbind", "rro"]},
-                {"destination": "/data", "type": "bind", "options": ["bind", "idmap"], "uidMappings": [], "gidMappings": []},
+                {"destination": "/data", "type": "bind", "options": ["bind", "src-nosymlinks", "idmap"], "uidMappings": [], "gidMappings": []},
                 {"destination": "/proc", "type": "proc", "options": ["hidepid=2"]},
                 {"destination": "/dev/mqueue", "type": "mqueue", "options": []},
             ],

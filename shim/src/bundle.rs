@@ -13,6 +13,10 @@ pub const MODE: &str = "dev.nucleus.mode";
 /// The root directory's name in a bundle.
 pub const ROOTFS: &str = "rootfs";
 
+/// The option of a mount whose source was looked up and judged: no symbolic link that a workload puts there meanwhile,
+/// in a directory that it shares, is followed.
+pub const UNLINKED: &str = "src-nosymlinks";
+
 /// What `/proc` and `/sys` show of the host without need.
 const MASKED: [&str; 12] = [
     "/proc/acpi",
@@ -219,7 +223,7 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
         // The directory itself, and over it a tmpfs that takes over what it covers.
         mounts.push(
             json!({"destination": "/context", "type": "bind", "source": context,
-            "options": ["bind", "ro", "nosuid", "nodev"]}),
+            "options": ["bind", UNLINKED, "ro", "nosuid", "nodev"]}),
         );
         mounts.push(own_tmpfs(launch, "/context", &["mode=755", "tmpcopyup"]));
     }
@@ -251,7 +255,7 @@ fn own_tmpfs(launch: &Launch, destination: &str, options: &[&str]) -> Value {
 }
 
 fn bound(launch: &Launch, bind: &Bind) -> Value {
-    let mut options = vec!["rbind", "nosuid", "nodev"];
+    let mut options = vec!["rbind", UNLINKED, "nosuid", "nodev"];
     options.push(if bind.writable { "rw" } else { "rro" });
     if !bind.executable {
         options.push("noexec");

@@ -8,7 +8,7 @@ use nucleus_sys::signal::{self, Received, SignalMask};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior};
 use std::ffi::OsString;
 use std::io;
 use std::process::Command;
@@ -24,7 +24,12 @@ pub fn is_called() -> bool {
 /// Runs the command behind the name; returns its exit code, or 128 and the number of the signal that ended it.
 #[expect(clippy::print_stderr, reason = "the one place where an error is told")]
 pub fn main() -> i32 {
-    // First: what arrives from here on is passed on.
+    // The command runs as the same user, and shall not trace what watches over it, nor write to its memory.
+    if let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("nucleus: init: prctl PR_SET_DUMPABLE: {}", io::Error::from(errno));
+        return 1;
+    }
+    // Before anything is started: what arrives from here on is passed on.
     let mask = signal::block_all();
     let mut args = std::env::args_os().skip(1);
     let Some(program) = args.next() else {

@@ -45,7 +45,8 @@ impl Launch {
             .iter_mut()
             .filter(|bind| bind.destination == destination)
         {
-            bind.source = directory.to_owned();
+            // The store may be reached through a link, such as /var/run.
+            bind.source = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::cgroup;
 use crate::hooks::Hooks;
 use crate::host::HostFacts;
 use crate::protocol::{Protocol, Stage};
+use crate::rootfs::mount::BindSource;
 use crate::state::HookState;
 use nucleus_sys::exec::CStrings;
 use oci_spec::runtime as oci;
@@ -236,10 +237,8 @@ pub enum ToOpen {
     Namespace(PathBuf),
     /// A detached copy of a mount.
     Mount {
-        /// Its path.
-        path: CString,
-        /// With the mounts below it.
-        recursive: bool,
+        /// Where it is.
+        source: BindSource,
         /// Id mappings.
         idmap: Option<IdMappedMount>,
     },

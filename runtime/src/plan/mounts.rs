@@ -6,7 +6,7 @@ use crate::cgroup;
 use crate::plan::step::Step;
 use crate::readiness;
 use crate::rootfs::cgroupfs::{CgroupMount, Files, Hierarchy, Version};
-use crate::rootfs::mount::{Mount, Parameter, Propagation, Source};
+use crate::rootfs::mount::{BindSource, Mount, Parameter, Propagation, Source};
 use oci_spec::runtime::{self as oci, LinuxNamespaceType};
 use std::path::{Component, Path};
 
@@ -196,25 +196,24 @@ fn bind(
             .notes
             .push(format!("mount option {word:?} has no effect on a bind mount"));
     }
-    let recursive = options.bind == Some(true);
+    let source = BindSource {
+        path,
+        recursive: options.bind == Some(true),
+        links: !options.source_without_links,
+    };
     let idmap = idmap(builder, mount, &options)?;
     let opened = if idmap.is_some() || builder.parent_opens_sources() {
         if options.propagation.is_empty() {
             options.propagation.push(Propagation::RECURSIVE_SLAVE);
         }
         Some(builder.open(ToOpen::Mount {
-            path: path.clone(),
-            recursive,
+            source: source.clone(),
             idmap,
         }))
     } else {
         None
     };
-    let source = Source::Bind {
-        path,
-        opened,
-        recursive,
-    };
+    let source = Source::Bind { source, opened };
     Ok(Step::Mount(Box::new(finish(destination, source, options, true))))
 }
 

@@ -1,4 +1,4 @@
-//! The option words of `mounts[].options`: `config-linux.md`, mount(8), and runc's own `tmpcopyup`.
+//! The option words of `mounts[].options`: `config-linux.md`, mount(8), runc's own `tmpcopyup`, and our `src-nosymlinks`.
 
 use crate::rootfs::mount::{Attributes, Parameter, Propagation};
 use std::ffi::CString;
@@ -20,6 +20,8 @@ pub struct Options {
     pub copy_up: bool,
     /// `idmap` (false) or `ridmap` (true).
     pub idmap: Option<bool>,
+    /// `src-nosymlinks`: no component of a bind mount's source may be a symbolic link.
+    pub source_without_links: bool,
     /// Words for the file system itself.
     pub parameters: Vec<Parameter>,
 }
@@ -88,7 +90,15 @@ const OTHERS: &[(&str, Word)] = &[
 
 /// The words that `features` lists, sorted.
 pub fn known_words() -> Vec<String> {
-    let special = ["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"];
+    let special = [
+        "bind",
+        "rbind",
+        "remount",
+        "tmpcopyup",
+        "idmap",
+        "ridmap",
+        "src-nosymlinks",
+    ];
     let mut words: Vec<String> = special.iter().map(|word| (*word).to_owned()).collect();
     for (word, _) in ATTRIBUTES {
         words.extend([(*word).to_owned(), format!("r{word}")]);
@@ -118,6 +128,7 @@ pub fn parse(words: &[String]) -> Result<Options, String> {
             "tmpcopyup" => options.copy_up = true,
             "idmap" => options.idmap = Some(false),
             "ridmap" => options.idmap = Some(true),
+            "src-nosymlinks" => options.source_without_links = true,
             other => options.word(other)?,
         }
     }

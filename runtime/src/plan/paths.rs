@@ -3,7 +3,7 @@
 use super::step::{ChildHooks, Place, Root, Step};
 use super::{Builder, Error, ToOpen, c_string, devices, mounts, sysctl};
 use crate::hooks::Hooks;
-use crate::rootfs::mount::Propagation;
+use crate::rootfs::mount::{BindSource, Propagation};
 use oci_spec::runtime as oci;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +31,11 @@ pub(super) fn root_and_mounts(
     let path = c_string(root.join("").into_os_string())?;
     let source = builder.parent_opens_sources().then(|| {
         builder.open(ToOpen::Mount {
-            path: path.clone(),
-            recursive: true,
+            source: BindSource {
+                path: path.clone(),
+                recursive: true,
+                links: true,
+            },
             idmap: None,
         })
     });

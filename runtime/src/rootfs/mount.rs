@@ -72,12 +72,10 @@ pub enum Source {
     },
     /// A copy of an existing mount.
     Bind {
-        /// Absolute path in the runtime namespace.
-        path: CString,
+        /// Where that is.
+        source: BindSource,
         /// Opened by the parent, where the child may not be able to reach or to id-map it.
         opened: Option<FdSlot>,
-        /// With the mounts below it.
-        recursive: bool,
     },
     /// No new mount: other attributes for the one that is there.
     Remount {
@@ -111,7 +109,9 @@ impl fmt::Display for Mount {
             Source::FileSystem { fstype, .. } => {
                 write!(f, "mount {} on {destination}", fstype.to_string_lossy())
             }
-            Source::Bind { path, .. } => write!(f, "bind {} on {destination}", path.to_string_lossy()),
+            Source::Bind { source, .. } => {
+                write!(f, "bind {} on {destination}", source.path.to_string_lossy())
+            }
             Source::Remount { .. } => write!(f, "remount {destination}"),
         }
     }
@@ -135,13 +135,9 @@ impl Rootfs {
                 parameters,
                 copy_up,
             } => self.mount_file_system(mount, fstype, parameters, *copy_up),
-            Source::Bind {
-                path,
-                opened: slot,
-                recursive,
-            } => match slot {
+            Source::Bind { source, opened: slot } => match slot {
                 Some(slot) => self.mount_bind(mount, opened[slot.0].as_fd()),
-                None => self.mount_bind(mount, SetupFd::from(open_source(path, *recursive)?).as_fd()),
+                None => self.mount_bind(mount, SetupFd::from(source.open()?).as_fd()),
             },
             Source::Remount { parameters } => self.remount(mount, parameters),
         }
@@ -310,11 +306,46 @@ pub fn mount_flags(attributes: u64) -> (MountFlags, u64) {
 /// # Errors
 /// The failed call.
 pub fn open_source(path: &CStr, recursive: bool) -> Result<OwnedFd, Fault> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    copy_tree(CWD, path, recursive, OpenTreeFlags::empty())
+}
+
+fn copy_tree(
+    at: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+    mut flags: OpenTreeFlags,
+) -> Result<OwnedFd, Fault> {
+    flags |= OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    open_tree(CWD, path, flags).call("open_tree")
+    open_tree(at, path, flags).call("open_tree")
+}
+
+/// What a bind mount shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindSource {
+    /// A path of the runtime namespace.
+    pub path: CString,
+    /// With the mounts below it.
+    pub recursive: bool,
+    /// Whether components of the path may be symbolic links. Who looked the path up before, and decided by what was
+    /// there, wants no link that was put there meanwhile to be followed.
+    pub links: bool,
+}
+
+impl BindSource {
+    /// Copies the mount tree, detached.
+    ///
+    /// # Errors
+    /// The failed call; `ELOOP` for a link.
+    pub fn open(&self) -> Result<OwnedFd, Fault> {
+        if self.links {
+            return open_source(&self.path, self.recursive);
+        }
+        let found = resolve::open_source_without_links(&self.path).call("openat2")?;
+        copy_tree(found.as_fd(), c"", self.recursive, OpenTreeFlags::AT_EMPTY_PATH)
+    }
 }
 
 /// Makes a new file system instance, as a detached mount.

@@ -2,8 +2,8 @@
 
 use super::setup_fd::SetupFd;
 use crate::fault::{Call, Fault};
-use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
@@ -36,6 +36,15 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix:
 pub fn open_without_links(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> rustix::io::Result<SetupFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     retry(|| openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)).map(SetupFd::from)
+}
+
+/// Opens a path of the runtime namespace of which no component may be a symbolic link.
+///
+/// # Errors
+/// As `openat2(2)`: `ELOOP` for a link.
+pub fn open_source_without_links(path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    retry(|| openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS))
 }
 
 /// `openat2` gives `EAGAIN` when a rename elsewhere raced with `..`: the lookup was undecided, not refused.

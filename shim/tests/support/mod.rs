@@ -153,6 +153,21 @@ impl Finished {
     }
 }
 
+/// Whether a program that some tests need is there. CI has all of them.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    if !there {
+        assert!(
+            std::env::var_os("NUCLEUS_TESTS_MUST_RUN").is_none(),
+            "{program} is not installed"
+        );
+        eprintln!("skipped: no {program}");
+    }
+    there
+}
+
 /// Events as they were written.
 pub fn events(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("events");
