@@ -23,6 +23,15 @@ impl Fault {
     }
 }
 
+impl From<nucleus_netlink::Error> for Fault {
+    fn from(error: nucleus_netlink::Error) -> Self {
+        Self {
+            call: error.call,
+            errno: error.errno.map_or(0, Errno::raw_os_error),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.errno == 0 {

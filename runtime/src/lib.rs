@@ -23,7 +23,6 @@ pub mod lifecycle;
 pub mod log;
 pub mod loopback;
 pub mod net_device;
-pub mod netlink;
 pub mod notify;
 pub mod plan;
 pub mod program;

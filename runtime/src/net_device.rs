@@ -2,7 +2,7 @@
 //! `config-linux.md#network-devices`.
 
 use crate::fault::{Call, Fault};
-use crate::netlink::{Request, Socket, attributes};
+use nucleus_netlink::{Request, Socket, attributes};
 use nucleus_sys::clone::setns;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -228,8 +228,8 @@ fn transfer(from: &mut Side, to: &Side, index: u32, name: &str) -> Result<u32, F
             .number(IFLA_NEW_IFINDEX, wanted)?
             .text(IFLA_IFNAME, name)?;
         match from.socket.change(request, "RTM_SETLINK") {
-            Err(fault) if fault.errno == Errno::BUSY.raw_os_error() => wanted = (wanted + 1).max(1),
-            result => return result.map(|()| wanted),
+            Err(error) if error.errno == Some(Errno::BUSY) => wanted = (wanted + 1).max(1),
+            result => return Ok(result.map(|()| wanted)?),
         }
     }
     Err(Errno::BUSY).call("RTM_SETLINK: no free index")
@@ -258,10 +258,11 @@ fn on(fault: Fault, device: &str) -> Fault {
 /// All permanent addresses of global scope, of every device.
 fn permanent_addresses(socket: &mut Socket) -> Result<Vec<Address>, Fault> {
     let request = Request::new(RTM_GETADDR, 0, &[0; 8]);
-    socket.dump(&request, "RTM_GETADDR", |list: &mut Vec<Address>, payload| {
+    let addresses = socket.dump(&request, "RTM_GETADDR", |list: &mut Vec<Address>, payload| {
         list.extend(Address::parse(payload));
         Ok(())
-    })
+    });
+    Ok(addresses?)
 }
 
 impl Address {
@@ -300,7 +301,7 @@ impl Address {
                 request = request.attribute(*kind, value)?;
             }
         }
-        request.number(IFA_FLAGS, self.flags & SETTABLE_ADDRESS_FLAGS)
+        Ok(request.number(IFA_FLAGS, self.flags & SETTABLE_ADDRESS_FLAGS)?)
     }
 }
 

@@ -132,7 +132,13 @@ fn linux(launch: &Launch) -> Value {
     if !launch.host_network {
         namespaces.push("network");
     }
-    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+    let mut namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+    if let (Some(network), Some(bridge)) = (
+        namespaces.iter_mut().find(|one| one["type"] == "network"),
+        &launch.bridge,
+    ) {
+        network["path"] = json!(bridge.namespace);
+    }
     let map = |(inside, outside, size): (u32, u32, u32)| json!([{"containerID": inside, "hostID": outside, "size": size}]);
     json!({
         "namespaces": namespaces,
@@ -232,6 +238,14 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
         mounts.push(
             json!({"destination": crate::init::PATH, "type": "bind", "source": program,
             "options": ["bind", "ro", "nosuid", "nodev"]}),
+        );
+    }
+    if let (Some(_), Root::Directory(root)) = (&launch.bridge, &launch.root)
+        && root.join("etc/resolv.conf").exists()
+    {
+        mounts.push(
+            json!({"destination": "/etc/resolv.conf", "type": "bind", "source": crate::egress::RESOLV_CONF,
+            "options": ["bind", "ro", "nosuid", "nodev", "noexec"]}),
         );
     }
     for (index, (_, destination)) in launch.secrets.iter().enumerate() {

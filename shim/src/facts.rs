@@ -194,9 +194,9 @@ impl Program {
     /// runsc wants to hear of its platform and network with each command. Its own handling of control groups fails on
     /// hosts with both versions, and a limit of processes would hold its own threads: it does without.
     fn for_gvisor(mut self, request: &Request) -> Self {
-        let network = match request.network {
-            Some(Network::Host) => "host",
-            _ => "none",
+        let network = match request.network() {
+            Network::Host | Network::GvisorHost => "host",
+            Network::None | Network::Bridge => "none",
         };
         let platform = request
             .gvisor_platform

@@ -1,6 +1,7 @@
 //! A request with every word parsed, every path looked up and every default filled in.
 
 use crate::block_io;
+use crate::egress::Bridge;
 use crate::facts::Facts;
 use crate::mode::{Decision, Violation};
 use crate::parse;
@@ -148,6 +149,8 @@ pub struct Launch {
     pub console_socket: Option<PathBuf>,
     /// Whether the network is the host's.
     pub host_network: bool,
+    /// The network that is made for it.
+    pub bridge: Option<Bridge>,
     /// The control group, if there is one, as `linux.cgroupsPath`.
     pub cgroups_path: Option<String>,
     /// Whether the workload has a terminal.
@@ -236,7 +239,8 @@ pub fn resolve(
         io,
         clocks,
         console_socket: request.console_socket.clone(),
-        host_network: request.network == Some(Network::Host),
+        host_network: request.network().is_hosts(),
+        bridge: (request.network() == Network::Bridge).then(|| Bridge::resolve(request, &mut faults)),
         cgroups_path: facts.cgroups.then(|| {
             let asked = request.cgroups_path.clone();
             // No parent of its own, which would stay behind or be made and removed for each sandbox.
@@ -264,15 +268,16 @@ pub fn resolve(
     }
 }
 
+/// What is wrong with a request.
 #[derive(Default)]
-struct Faults(Vec<Violation>);
+pub(crate) struct Faults(Vec<Violation>);
 
 impl Faults {
     fn push(&mut self, field: &'static str, reason: String) {
         self.0.push(Violation { field, reason });
     }
 
-    fn note<T>(&mut self, field: &'static str, result: Result<T, String>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, field: &'static str, result: Result<T, String>) -> Option<T> {
         result.map_err(|reason| self.push(field, reason)).ok()
     }
 }
@@ -462,6 +467,7 @@ fn environment(request: &Request, launch: &Launch, faults: &mut Faults) -> Vec<S
         format!("USER={}", user_name(launch)),
         "LANG=C.UTF-8".to_owned(),
     ];
+    env.extend(launch.bridge.iter().flat_map(Bridge::environment));
     if let Some(terminal) = std::env::var("TERM").ok().filter(|_| launch.terminal) {
         env.push(format!("TERM={terminal}"));
     }

@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod cli;
 pub mod context;
 pub mod doctor;
+pub mod egress;
 pub mod ending;
 pub mod escape;
 pub mod events;

@@ -228,8 +228,25 @@ impl Judge {
 
     /// gVisor reaches the host's network through a stack of the host's, but with its own kernel in between.
     fn network(&mut self, request: &Request, facts: &Facts) {
-        if request.network != Some(Network::Host) {
-            return;
+        let network = request.network();
+        if network != Network::Bridge {
+            for option in request.bridge_options() {
+                let word = network.word();
+                self.refuse(
+                    option,
+                    format!("nothing holds it with --network {word}; bridge does"),
+                );
+            }
+        }
+        self.egress(request);
+        match network {
+            Network::None => return,
+            Network::Bridge => return self.bridge(facts),
+            Network::GvisorHost if !facts.gvisor => {
+                self.refuse("network", "gvisor-host is for --runtime gvisor alone");
+                return;
+            }
+            Network::Host | Network::GvisorHost => {}
         }
         if !self.rules.host_network && !facts.gvisor {
             self.refuse(
@@ -238,6 +255,55 @@ impl Judge {
             );
         } else if !request.allow_host_network {
             self.refuse("network", "the host's network needs --allow-host-network too");
+        }
+    }
+
+    fn bridge(&mut self, facts: &Facts) {
+        if facts.uid != 0 {
+            self.refuse("network", "bridge needs root");
+        }
+        if facts.gvisor {
+            self.refuse("network", "bridge is not there under gVisor");
+        }
+    }
+
+    /// Which of the options rule each other out.
+    fn egress(&mut self, request: &Request) {
+        if request.credential_broker.is_some() {
+            let options = request.bridge_options();
+            for option in options
+                .into_iter()
+                .filter(|option| option.starts_with("egress-") || *option == "dns")
+            {
+                self.refuse(
+                    option,
+                    "--credential-broker is all that the workload reaches then",
+                );
+            }
+        } else if request.no_proxy_env {
+            self.refuse("no-proxy-env", "there is no --credential-broker");
+        }
+        let permits = !request.egress_allow.is_empty() || !request.egress_domain.is_empty();
+        for (option, ports) in [
+            ("egress-tcp-port", &request.egress_tcp_port),
+            ("egress-udp-port", &request.egress_udp_port),
+        ] {
+            if !ports.is_empty() && !permits && request.credential_broker.is_none() {
+                self.refuse(
+                    option,
+                    "it is for what --egress-allow or --egress-domain permits, and there is neither",
+                );
+            }
+            if ports.contains(&0) {
+                self.refuse(option, "0 is no port");
+            }
+        }
+        if !request.dns.is_empty() && request.egress_domain.is_empty() && request.credential_broker.is_none()
+        {
+            self.refuse(
+                "dns",
+                "only names of --egress-domain are looked up, and there is none",
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which policies a request names, loaded and checked.
 
 use crate::mode::{Landlock, Rules};
-use crate::request::Request;
+use crate::request::{Network, Request};
 use nucleus_policy::lock::Lock;
 use nucleus_policy::{Choice, Digest, Errors, KernelVersion, Kind, NotADigest, VerifiedPolicy};
 
@@ -51,8 +51,10 @@ pub fn load(
     let seccomp_pin = pin("seccomp-profile-sha256", &request.seccomp_profile_sha256)?;
     let caps_pin = pin("caps-policy-sha256", &request.caps_policy_sha256)?;
     let landlock_pin = pin("landlock-policy-sha256", &request.landlock_policy_sha256)?;
-    // In a network namespace of its own a workload may talk to itself; the stricter modes do without that.
+    // In a network namespace of its own a workload may talk to itself; the stricter modes do without that, unless
+    // there is somebody to talk to.
     let default_landlock = match rules.landlock {
+        _ if request.network() == Network::Bridge => "agent-network",
         Landlock::BestEffort => "agent-network",
         Landlock::Full | Landlock::FullFrom(_) => "agent",
     };

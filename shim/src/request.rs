@@ -58,8 +58,29 @@ pub enum WorkspaceMode {
 pub enum Network {
     /// A network namespace of its own with nothing but the loopback interface
     None,
-    /// The host's
+    /// One with a link to this host, and rules that refuse all that is not allowed with the egress options
+    Bridge,
+    /// The host's (agent mode, with --allow-host-network)
     Host,
+    /// The host's, through gVisor's kernel (agent mode, with --allow-host-network)
+    GvisorHost,
+}
+
+impl Network {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::GvisorHost => "gvisor-host",
+        }
+    }
+
+    /// Whether it is the host's, where no rule of ours holds.
+    pub fn is_hosts(self) -> bool {
+        matches!(self, Self::Host | Self::GvisorHost)
+    }
 }
 
 /// How gVisor catches system calls.
@@ -232,10 +253,46 @@ pub struct Request {
     #[arg(long, value_name = "SOCKET")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_socket: Option<PathBuf>,
-    /// The network that the workload sees [default: none]
+    /// The network that the workload sees [default: none, or bridge with an option that needs it]
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Address or network that the workload may reach; nothing else but what these options name
+    #[arg(long, value_name = "CIDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress_allow: Vec<String>,
+    /// Name whose addresses it may reach; *.example.com stands for all names below
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress_domain: Vec<String>,
+    /// TCP port that it may reach there; with any list of ports a protocol without one is closed [default: all]
+    #[arg(long, value_name = "PORT")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress_tcp_port: Vec<u16>,
+    /// UDP port that it may reach there
+    #[arg(long, value_name = "PORT")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress_udp_port: Vec<u16>,
+    /// Server that permitted names are looked up at [default: this host's]
+    #[arg(long, value_name = "IP[:PORT]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Proxy that is all that the workload reaches, without DNS; the variables that name proxies are set to it
+    #[arg(long, value_name = "IP:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_broker: Option<String>,
+    /// Do not set those variables
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    pub no_proxy_env: bool,
+    /// Port of this host that leads to a port of the workload
+    #[arg(long, short, value_name = "[IP:]HOST:INSIDE[/udp]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<String>,
+    /// Where the addresses of bridge are from [default: 10.209.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_subnet: Option<String>,
     /// Seccomp profile: a JSON file, or default or service [default: default]
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,7 +343,7 @@ pub struct Request {
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
     pub allow_degraded_security: bool,
-    /// Permit --network host (agent mode)
+    /// Permit --network host or gvisor-host (agent mode)
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
     pub allow_host_network: bool,
@@ -329,6 +386,33 @@ impl Request {
     /// The directory that becomes the root, if one is named.
     pub fn root_directory(&self) -> Option<&Path> {
         self.rootfs.as_deref().or(self.toolchain_rootfs.as_deref())
+    }
+
+    /// The network that it means: options of bridge mean it.
+    pub fn network(&self) -> Network {
+        let implied = if self.bridge_options().is_empty() {
+            Network::None
+        } else {
+            Network::Bridge
+        };
+        self.network.unwrap_or(implied)
+    }
+
+    /// The options that only a bridge can hold.
+    pub fn bridge_options(&self) -> Vec<&'static str> {
+        [
+            ("egress-allow", !self.egress_allow.is_empty()),
+            ("egress-domain", !self.egress_domain.is_empty()),
+            ("egress-tcp-port", !self.egress_tcp_port.is_empty()),
+            ("egress-udp-port", !self.egress_udp_port.is_empty()),
+            ("dns", !self.dns.is_empty()),
+            ("credential-broker", self.credential_broker.is_some()),
+            ("publish", !self.publish.is_empty()),
+            ("network-subnet", self.network_subnet.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(option, given)| given.then_some(option))
+        .collect()
     }
 
     /// Whether it asks for a control group's limits.

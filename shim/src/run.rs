@@ -5,6 +5,7 @@ use crate::attested::Attested;
 use crate::begin::begin;
 use crate::bundle;
 use crate::context;
+use crate::egress;
 use crate::ending::Ending;
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
@@ -23,6 +24,7 @@ use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
 use crate::workspace::copies::Copies;
 use crate::workspace::{around, guard};
+use nucleus_network::bridge::Preparing;
 use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
 use oci_spec::runtime::Spec;
 use serde_json::json;
@@ -191,11 +193,13 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     let mut sandbox = store.create(&decided.launch.name)?;
     let copies = Copies::of(call.root.as_deref());
     let mut copy = None;
+    let mut network = None;
     let outcome = around::copy_in(&mut decided.launch, &copies)
         .map_err(anyhow::Error::from)
         .map(|made| copy = made)
         .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
-        .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, call, &mut events));
+        .and_then(|()| Ok(network = egress::begin(&mut decided.launch, &mut sandbox)?))
+        .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, network, call, &mut events));
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
     }
@@ -304,6 +308,7 @@ fn in_sandbox(
     decided: &Decided,
     store: &Store,
     sandbox: &mut Sandbox,
+    network: Option<Preparing>,
     call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
@@ -319,6 +324,9 @@ fn in_sandbox(
     };
     let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), &place)?;
     sandbox.root = bundle.kept.take();
+    let network = network
+        .map(|preparing| egress::finish(preparing, events, call.quiet))
+        .transpose()?;
     if decided.program.kind != Runtime::Native {
         return foreign::run(decided, &bundle, store, sandbox, call, events);
     }
@@ -369,6 +377,9 @@ fn in_sandbox(
     if launch.init.is_some() {
         status = status.behind_init();
         killed = Killed::User(launch.ids.outside().0);
+    }
+    if let Some(network) = &network {
+        egress::tell_refused(network, events, call.quiet)?;
     }
     let mut ending = Ending::of(status, timed_out);
     if let Ending::Seccomp(call) = &mut ending {
@@ -457,6 +468,9 @@ pub fn remove(store: &Store, program: &Program, sandbox: Sandbox, force: bool) -
         if !output.status.success() && there() {
             anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }
+    }
+    if sandbox.networked {
+        nucleus_network::bridge::remove(&egress::record(&sandbox))?;
     }
     Ok(sandbox.remove()?)
 }

@@ -70,6 +70,9 @@ impl Skeleton {
         for (path, text) in texts {
             self.add(Path::new(path), Entry::Text(text));
         }
+        if let Some(bridge) = &launch.bridge {
+            self.add(Path::new("/etc/resolv.conf"), Entry::Text(bridge.resolv_conf()));
+        }
         let copies = ETC_FILES.iter().copied();
         for path in copies.chain(launch.host_network.then_some("/etc/resolv.conf")) {
             self.add(Path::new(path), Entry::Copy(path.into()));

@@ -55,6 +55,8 @@ pub struct Sandbox {
     apart: PathBuf,
     /// Its root directory, if that outlasts it.
     pub root: Option<Kept>,
+    /// Whether a network was made for it, or may have been.
+    pub networked: bool,
     _lock: File,
 }
 
@@ -140,6 +142,7 @@ impl Store {
             secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{name}")),
             apart: self.open_root().join(name),
             root: None,
+            networked: false,
             _lock: lock,
         })
     }
@@ -186,7 +189,10 @@ impl Store {
         let directory = self.directory(name)?;
         let _quiet = without_sweep(&self.sandboxes(), FlockOperation::LockExclusive)?;
         match self.sandbox(name, directory) {
-            Ok(sandbox) => Ok(Some(sandbox)),
+            Ok(sandbox) => Ok(Some(Sandbox {
+                networked: true,
+                ..sandbox
+            })),
             Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod keyring;
 pub mod landlock;
 pub mod mount;
+pub mod network;
 pub mod process;
 pub mod seccomp;
 pub mod signal;

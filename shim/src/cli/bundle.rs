@@ -63,6 +63,10 @@ impl Bundle {
         } else {
             run::decide(&request, false, quiet)?
         };
+        anyhow::ensure!(
+            decided.launch.bridge.is_none(),
+            "network: bridge is made by nucleus run for as long as it runs; a bundle has none or host"
+        );
         if check {
             return compare(&output, &decided);
         }

@@ -56,8 +56,8 @@ pub enum What {
     Cgroup(String),
     /// The files of the control group: one of the alternatives.
     Limit(Vec<Vec<(&'static str, String)>>),
-    /// No interface but `lo`.
-    Loopback,
+    /// No interface but these.
+    Interfaces(String),
     /// No descriptor but the standard streams.
     Descriptors,
     /// The kernel does not spare it more than this process when memory runs out.
@@ -130,9 +130,13 @@ pub fn sentry(launch: &Launch, spec: &Spec) -> Vec<Promise> {
         What::Status("NoNewPrivs", "1".into()),
     );
     if !launch.host_network {
-        table.add("sentry: network", What::Loopback);
+        table.add("sentry: network", interfaces(launch));
     }
     table.0
+}
+
+fn interfaces(launch: &Launch) -> What {
+    What::Interfaces(if launch.bridge.is_some() { "lo eth0" } else { "lo" }.to_owned())
 }
 
 struct Table(Vec<Promise>);
@@ -189,7 +193,7 @@ impl Table {
         self.add("user ids", What::UserMap(map(launch.ids.users)));
         self.add("group ids", What::GroupMap(map(launch.ids.groups)));
         if !launch.host_network {
-            self.add("network", What::Loopback);
+            self.add("network", interfaces(launch));
         }
     }
 

@@ -81,7 +81,7 @@ fn check(promise: &Promise, facts: &Facts) -> Finding {
         What::ReadOnly(path) => mounts::read_only(path, facts),
         What::Cgroup(path) => cgroup(path, facts),
         What::Limit(alternatives) => limit(alternatives, facts),
-        What::Loopback => same("lo", &facts.interfaces.join(" ")),
+        What::Interfaces(names) => same(names, &facts.interfaces.join(" ")),
         What::Descriptors => {
             let found: Vec<String> = facts.descriptors.keys().map(ToString::to_string).collect();
             let kept = facts.descriptors.keys().all(|number| *number <= 2);
@@ -395,7 +395,7 @@ mod tests {
                 drop(facts.limits.insert("memory.max".into(), "max".into()))
             }),
             ("limit", limit(), |facts| facts.limits.clear()),
-            ("network", What::Loopback, |facts| {
+            ("network", What::Interfaces("lo".into()), |facts| {
                 facts.interfaces.push("eth0".into())
             }),
             ("descriptors", What::Descriptors, |facts| {

@@ -3,13 +3,52 @@
 //! A length that does not fit its field is refused, never cut (CVE-2021-43784), and an answer is believed only
 //! as far as it was received.
 
-use crate::fault::{Call, Fault};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, send, socket_with,
 };
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A failed call, or an answer or a value that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// What failed.
+    pub call: Cow<'static, str>,
+    /// The errno, if it was a call.
+    pub errno: Option<Errno>,
+}
+
+impl Error {
+    fn finding(text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            call: text.into(),
+            errno: None,
+        }
+    }
+
+    fn of(call: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self {
+            call: call.into(),
+            errno: Some(errno),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.call)?;
+        match self.errno {
+            Some(errno) => write!(f, ": {errno}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -52,13 +91,8 @@ impl Request {
     ///
     /// # Errors
     /// That the value is longer than an attribute's 16-bit length can say.
-    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Result<Self, Fault> {
-        let length = u16::try_from(ATTRIBUTE_HEADER + value.len())
-            .map_err(|_| Fault::finding(format!("netlink attribute {kind} of {} bytes", value.len())))?;
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(value);
-        pad(&mut self.bytes);
+    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Result<Self, Error> {
+        append(&mut self.bytes, kind, value)?;
         Ok(self)
     }
 
@@ -66,7 +100,7 @@ impl Request {
     ///
     /// # Errors
     /// As [`attribute`](Self::attribute).
-    pub fn text(self, kind: u16, value: &str) -> Result<Self, Fault> {
+    pub fn text(self, kind: u16, value: &str) -> Result<Self, Error> {
         self.attribute(kind, &[value.as_bytes(), b"\0"].concat())
     }
 
@@ -74,19 +108,42 @@ impl Request {
     ///
     /// # Errors
     /// None in practice.
-    pub fn number(self, kind: u16, value: u32) -> Result<Self, Fault> {
+    pub fn number(self, kind: u16, value: u32) -> Result<Self, Error> {
         self.attribute(kind, &value.to_ne_bytes())
     }
 
-    fn finish(mut self, flags: u16, sequence: u32) -> Result<Vec<u8>, Fault> {
+    fn finish(mut self, flags: u16, sequence: u32) -> Result<Vec<u8>, Error> {
         let length = u32::try_from(self.bytes.len())
-            .map_err(|_| Fault::finding("netlink message longer than 4 GiB"))?;
+            .map_err(|_| Error::finding("netlink message longer than 4 GiB"))?;
         let flags = flags | u16::from_ne_bytes([self.bytes[6], self.bytes[7]]);
         self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
         self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
         Ok(self.bytes)
     }
+}
+
+fn append(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) -> Result<(), Error> {
+    let length = u16::try_from(ATTRIBUTE_HEADER + value.len())
+        .map_err(|_| Error::finding(format!("netlink attribute {kind} of {} bytes", value.len())))?;
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(value);
+    pad(bytes);
+    Ok(())
+}
+
+/// Attributes one after the other behind a fixed part: the value of an attribute that holds others.
+///
+/// # Errors
+/// That a value is longer than an attribute's 16-bit length can say.
+pub fn nested(fixed: &[u8], attributes: &[(u16, &[u8])]) -> Result<Vec<u8>, Error> {
+    let mut bytes = fixed.to_vec();
+    pad(&mut bytes);
+    for (kind, value) in attributes {
+        append(&mut bytes, *kind, value)?;
+    }
+    Ok(bytes)
 }
 
 fn pad(bytes: &mut Vec<u8>) {
@@ -105,14 +162,14 @@ impl Socket {
     ///
     /// # Errors
     /// As `socket(2)`.
-    pub fn open() -> Result<Self, Fault> {
+    pub fn open() -> Result<Self, Error> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
             None,
         )
-        .call("socket AF_NETLINK")?;
+        .map_err(Error::of("socket AF_NETLINK"))?;
         Ok(Self { fd, sequence: 0 })
     }
 
@@ -120,7 +177,7 @@ impl Socket {
     ///
     /// # Errors
     /// The kernel's errno, or the failed call.
-    pub fn change(&mut self, request: Request, call: &'static str) -> Result<(), Fault> {
+    pub fn change(&mut self, request: Request, call: &'static str) -> Result<(), Error> {
         self.exchange(request, NLM_F_ACK, call, &mut |_| Ok(())).map(drop)
     }
 
@@ -132,8 +189,8 @@ impl Socket {
         &mut self,
         request: Request,
         call: &'static str,
-        mut answer: impl FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut answer: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.exchange(request, NLM_F_ACK, call, &mut answer).map(drop)
     }
 
@@ -145,8 +202,8 @@ impl Socket {
         &mut self,
         request: &Request,
         call: &'static str,
-        mut answer: impl FnMut(&mut T, &[u8]) -> Result<(), Fault>,
-    ) -> Result<T, Fault> {
+        mut answer: impl FnMut(&mut T, &[u8]) -> Result<(), Error>,
+    ) -> Result<T, Error> {
         for _ in 0..DUMP_TRIES {
             let mut list = T::default();
             let whole = self.exchange(request.clone(), NLM_F_DUMP, call, &mut |payload| {
@@ -156,7 +213,7 @@ impl Socket {
                 return Ok(list);
             }
         }
-        Err(Errno::AGAIN).call(call)
+        Err(Error::of(call)(Errno::AGAIN))
     }
 
     /// Returns whether the answer is of one moment.
@@ -165,18 +222,18 @@ impl Socket {
         request: Request,
         flags: u16,
         call: &'static str,
-        answer: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<bool, Fault> {
+        answer: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
         self.sequence += 1;
         let bytes = request.finish(flags, self.sequence)?;
-        send(&self.fd, &bytes, SendFlags::empty()).call(call)?;
+        send(&self.fd, &bytes, SendFlags::empty()).map_err(Error::of(call))?;
         let mut buffer = vec![0; LONGEST_ANSWER];
         let mut whole = true;
         loop {
             let length = self.receive(&mut buffer, call)?;
             for message in Messages::new(&buffer[..length]) {
                 let message =
-                    message.ok_or_else(|| Fault::finding(format!("{call}: cut netlink message")))?;
+                    message.ok_or_else(|| Error::finding(format!("{call}: cut netlink message")))?;
                 if message.sequence != self.sequence {
                     continue;
                 }
@@ -186,8 +243,8 @@ impl Socket {
                     NLMSG_ERROR => {
                         return match error_code(message.payload) {
                             Some(0) => Ok(whole),
-                            Some(errno) => Err(Errno::from_raw_os_error(errno)).call(call),
-                            None => Err(Fault::finding(format!("{call}: cut netlink error"))),
+                            Some(errno) => Err(Error::of(call)(Errno::from_raw_os_error(errno))),
+                            None => Err(Error::finding(format!("{call}: cut netlink error"))),
                         };
                     }
                     _ => answer(message.payload)?,
@@ -196,14 +253,14 @@ impl Socket {
         }
     }
 
-    fn receive(&self, buffer: &mut [u8], call: &'static str) -> Result<usize, Fault> {
+    fn receive(&self, buffer: &mut [u8], call: &'static str) -> Result<usize, Error> {
         loop {
             let (length, real, from) = match recvfrom(&self.fd, &mut *buffer, RecvFlags::TRUNC) {
                 Err(Errno::INTR) => continue,
-                result => result.call(call)?,
+                result => result.map_err(Error::of(call))?,
             };
             if real > length {
-                return Err(Errno::MSGSIZE).call(call);
+                return Err(Error::of(call)(Errno::MSGSIZE));
             }
             // Only the kernel has port 0; what other processes send is not an answer.
             let from = from.and_then(|from| SocketAddrNetlink::try_from(from).ok());
@@ -218,6 +275,12 @@ impl Socket {
 fn error_code(payload: &[u8]) -> Option<i32> {
     let code = i32::from_ne_bytes(*payload.first_chunk()?);
     (code > -4096 && code <= 0).then(|| -code)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// One message of an answer.

@@ -1,0 +1,448 @@
+//! A sandbox's network: made in the order of [`SET_UP`], taken back in reverse.
+
+use crate::egress::{Egress, Protocol, Publish};
+use crate::host::{self, Changed, Locked};
+use crate::link::{self, Link, Target};
+use crate::namespace::{self, Space};
+use crate::pool::{Addresses, GATEWAY6, PREFIX, Pool};
+use crate::{Error, firewall, nft, rules, table};
+use ipnet::Ipv4Net;
+use nucleus_netlink::Socket;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// What is made, in order: nothing leads out before the rules are there.
+pub const SET_UP: [Stage; 5] = [
+    Stage::Namespace,
+    Stage::Rules,
+    Stage::Shared,
+    Stage::Link,
+    Stage::Published,
+];
+
+/// A part of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The namespace.
+    Namespace,
+    /// The rules in it.
+    Rules,
+    /// What all sandboxes share: the table on the host, and forwarding.
+    Shared,
+    /// The link, with its addresses and routes.
+    Link,
+    /// Ports of the host that lead in, and addresses of the host that may be reached.
+    Published,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The sandbox's name.
+    pub name: String,
+    /// What it may reach.
+    pub egress: Egress,
+    /// What reaches it.
+    pub published: Vec<Publish>,
+    /// Where its addresses are from.
+    pub pool: Pool,
+    /// Where is noted what has to be taken back.
+    pub record: PathBuf,
+}
+
+/// What has to be taken back of a sandbox's network.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Record {
+    /// The link, once it is there.
+    link: Option<String>,
+    /// What tells it from a later one with the same name.
+    alias: String,
+    /// Elements of the shared table.
+    elements: Vec<String>,
+}
+
+/// A network that is being prepared.
+#[derive(Debug)]
+pub struct Preparing {
+    namespace: Option<OwnedFd>,
+    rest: Option<JoinHandle<Result<Connected, Error>>>,
+}
+
+/// A network that is ready.
+#[derive(Debug)]
+pub struct Network {
+    /// The namespace.
+    pub namespace: OwnedFd,
+    /// The sandbox's addresses.
+    pub addresses: Addresses,
+    /// What the caller should know.
+    pub warnings: Vec<String>,
+    /// The program of the rules.
+    pub nft: PathBuf,
+}
+
+#[derive(Debug)]
+struct Connected {
+    addresses: Addresses,
+    warnings: Vec<String>,
+    nft: PathBuf,
+}
+
+/// Begins; returns when there is a namespace, and goes on in threads of its own.
+///
+/// # Errors
+/// There is no nft(8), or no namespace can be made.
+pub fn begin(wish: Wish) -> Result<Preparing, Error> {
+    let nft = nft::find()?;
+    let (made, space) = mpsc::channel();
+    let text = rules::inside(&wish.egress, &wish.published);
+    let program = nft.clone();
+    let ruled = std::thread::spawn(move || namespace::make(&program, &text, &made));
+    let Ok(space) = space.recv() else {
+        ruled.join().map_err(|_| Error::Thread)??;
+        return Err(Error::Thread);
+    };
+    let namespace = space
+        .namespace
+        .try_clone()
+        .map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
+    let rest = std::thread::spawn(move || connect(&wish, space, ruled, nft));
+    Ok(Preparing {
+        namespace: Some(namespace),
+        rest: Some(rest),
+    })
+}
+
+impl Preparing {
+    /// Where the namespace is as long as this, or what [`finish`](Self::finish) gives, is there. There are no rules in
+    /// it yet, and no way out.
+    pub fn path(&self) -> PathBuf {
+        let number = self.namespace.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        PathBuf::from(format!("/proc/{}/fd/{number}", std::process::id()))
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// What could not be made. What was, [`remove`] takes back.
+    pub fn finish(mut self) -> Result<Network, Error> {
+        let rest = self.rest.take().ok_or(Error::Thread)?;
+        let Connected {
+            addresses,
+            warnings,
+            nft,
+        } = rest.join().map_err(|_| Error::Thread)??;
+        Ok(Network {
+            namespace: self.namespace.take().ok_or(Error::Thread)?,
+            addresses,
+            warnings,
+            nft,
+        })
+    }
+}
+
+impl Drop for Preparing {
+    /// Who takes back what was made must not be overtaken by who makes it.
+    fn drop(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            let _ = rest.join();
+        }
+    }
+}
+
+fn connect(
+    wish: &Wish,
+    mut space: Space,
+    ruled: JoinHandle<Result<(), Error>>,
+    nft: PathBuf,
+) -> Result<Connected, Error> {
+    let mut host = open_socket()?;
+    let mut record = Record {
+        alias: format!("nucleus sandbox {}", wish.record.display()),
+        ..Record::default()
+    };
+    write(&wish.record, &record)?;
+    let mut locked = Locked::wait(&host, true)?.ok_or(Error::Thread)?;
+    let links = link::links(&mut host)?;
+    let routes = link::routes(&mut host)?;
+    collision(wish.pool, &links, &routes)?;
+    let shared = share(&mut host, &mut locked, &links, &nft)?;
+    // From here on there is a way out: not before the rules.
+    ruled.join().map_err(|_| Error::Thread)??;
+    let addresses = claim(wish, &mut host, &space, &record.alias, mtu(&links, &routes))?;
+    record.link = Some(addresses.link.clone());
+    let own = link::addresses(&mut host)?;
+    let meant: Vec<IpAddr> = own.into_iter().filter(|own| wish.egress.means(*own)).collect();
+    let gateway = IpAddr::V4(addresses.gateway);
+    let meant = meant
+        .into_iter()
+        .chain(wish.egress.means(gateway).then_some(gateway));
+    record.elements = table::elements(&addresses, &wish.published, &meant.collect::<Vec<_>>());
+    write(&wish.record, &record)?;
+    outside(&mut host, &addresses, &wish.published)?;
+    inside(&mut space.socket, &addresses)?;
+    let warnings = shared.end(&nft)?;
+    publish(wish, &record.elements, &nft)?;
+    drop(locked);
+    Ok(Connected {
+        addresses,
+        warnings,
+        nft,
+    })
+}
+
+fn open_socket() -> Result<Socket, Error> {
+    Socket::open().map_err(Error::link("open a socket"))
+}
+
+fn write(path: &Path, record: &Record) -> Result<(), Error> {
+    let text = serde_json::to_vec(record).map_err(|error| Error::io("write", path, error.into()))?;
+    std::fs::write(path, text).map_err(|error| Error::io("write", path, error))
+}
+
+/// The host must not know the pool's addresses for something else.
+fn collision(pool: Pool, links: &BTreeMap<String, Link>, routes: &[link::Route]) -> Result<(), Error> {
+    let ours: Vec<u32> = links
+        .iter()
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .map(|(_, link)| link.index)
+        .collect();
+    let pool = pool.network();
+    let within = |route: &Ipv4Net| route.prefix_len() > 0 && (pool.contains(route) || route.contains(&pool));
+    let mut others = routes.iter().filter(|route| !ours.contains(&route.link));
+    match others.find(|route| within(&route.to)) {
+        Some(route) => Err(Error::Collision {
+            route: route.to,
+            pool,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// As the way to the world has it.
+fn mtu(links: &BTreeMap<String, Link>, routes: &[link::Route]) -> u32 {
+    let default = routes.iter().find(|route| route.to.prefix_len() == 0);
+    let link = default.and_then(|route| links.values().find(|link| link.index == route.link));
+    link.map_or(1500, |link| link.mtu.clamp(1280, 65_535))
+}
+
+/// The shared table, while nft(8) makes it or looks for it.
+enum Shared {
+    Made(nft::Begun, Option<String>),
+    Sought(nft::Begun, Changed),
+}
+
+fn share(
+    host: &mut Socket,
+    locked: &mut Locked,
+    links: &BTreeMap<String, Link>,
+    nft: &Path,
+) -> Result<Shared, Error> {
+    let before = locked.changed;
+    if before.table && link::in_use(links) {
+        let look = format!("list chain inet {} forward\n", rules::TABLE);
+        return Ok(Shared::Sought(nft::begin(nft, &look)?, before));
+    }
+    let (four, six) = host::forwarding_off()?;
+    // With forwarding a host forgets what routers tell it, its way to the world included.
+    let (_, told) = if six {
+        link::default_routes6(host)?
+    } else {
+        (false, false)
+    };
+    let warning = told.then(|| {
+        "network: this host has its IPv6 route from a router, which it would forget if it forwarded IPv6: the \
+         sandbox reaches nothing by IPv6 beyond this host (sysctl net.ipv6.conf.INTERFACE.accept_ra=2 and \
+         net.ipv6.conf.all.forwarding=1 change that)"
+            .to_owned()
+    });
+    let changed = Changed {
+        table: true,
+        forward4: before.forward4 || four,
+        forward6: before.forward6 || six && !told,
+    };
+    locked.note(changed)?;
+    let begun = nft::begin(nft, &table::whole(changed))?;
+    Ok(Shared::Made(begun, warning)).and_then(|shared| {
+        host::set_forwarding(changed, true)?;
+        Ok(shared)
+    })
+}
+
+impl Shared {
+    /// Waits for it.
+    fn end(self, nft: &Path) -> Result<Vec<String>, Error> {
+        const MAKE: &str = "make the host's table";
+        let (listed, warning) = match self {
+            Self::Made(begun, warning) => (begun.end(MAKE)?, warning),
+            // Somebody may have emptied all tables; what was published before is lost then.
+            Self::Sought(begun, changed) => match begun.end("look for the host's table") {
+                Ok(_) => return Ok(Vec::new()),
+                Err(_) => (nft::apply(nft, &table::whole(changed), MAKE)?, None),
+            },
+        };
+        let mut warnings = firewall::warnings(nft, &listed)?;
+        warnings.extend(warning);
+        Ok(warnings)
+    }
+}
+
+fn claim(wish: &Wish, host: &mut Socket, space: &Space, alias: &str, mtu: u32) -> Result<Addresses, Error> {
+    for number in wish.pool.order(&wish.name) {
+        let addresses = wish.pool.addresses(number);
+        if link::make(host, &addresses, alias, mtu, space.namespace.as_fd())?.is_some() {
+            return Ok(addresses);
+        }
+    }
+    Err(Error::Exhausted {
+        pool: wish.pool.network(),
+        size: wish.pool.size(),
+    })
+}
+
+fn outside(host: &mut Socket, addresses: &Addresses, published: &[Publish]) -> Result<(), Error> {
+    let (index, _) = link::find(host, &addresses.link)?.ok_or(Error::Thread)?;
+    link::give(host, index, addresses.gateway.into())?;
+    if host::has_version_6() {
+        link::give(host, index, GATEWAY6.into())?;
+    }
+    link::up(host, index)?;
+    link::route(host, index, Target::Neighbour(addresses.four.into()))?;
+    if host::has_version_6() {
+        link::route(host, index, Target::Neighbour(addresses.six.into()))?;
+    }
+    if published.is_empty() {
+        return Ok(());
+    }
+    host::route_loopback(&addresses.link)
+}
+
+fn inside(socket: &mut Socket, addresses: &Addresses) -> Result<(), Error> {
+    let (index, _) = link::find(socket, link::INSIDE)?.ok_or(Error::Thread)?;
+    link::give(socket, index, addresses.four.into())?;
+    if host::has_version_6() {
+        link::give(socket, index, addresses.six.into())?;
+    }
+    link::up(socket, index)?;
+    link::route(socket, index, Target::World(addresses.gateway.into()))?;
+    if host::has_version_6() {
+        link::route(socket, index, Target::World(GATEWAY6.into()))?;
+    }
+    Ok(())
+}
+
+fn publish(wish: &Wish, elements: &[String], nft: &Path) -> Result<(), Error> {
+    for publish in &wish.published {
+        listening(publish)?;
+    }
+    for (number, element) in elements.iter().enumerate() {
+        let text = table::with("create", std::slice::from_ref(element));
+        let added = nft::apply(nft, &text, "publish a port");
+        if added
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("File exists"))
+        {
+            // What is not ours is not to be taken back.
+            let record = Record {
+                elements: elements[..number].to_vec(),
+                ..read(&wish.record)?
+            };
+            write(&wish.record, &record)?;
+            return Err(Error::PortTaken {
+                port: element.clone(),
+                by: "another sandbox (nucleus ps)".into(),
+            });
+        }
+        added?;
+    }
+    Ok(())
+}
+
+/// A port where somebody listens on the host is not taken from them.
+fn listening(publish: &Publish) -> Result<(), Error> {
+    let families: [IpAddr; 2] = [[0, 0, 0, 0].into(), [0u16; 8].into()];
+    let addresses = publish.address.map_or(families.to_vec(), |address| vec![address]);
+    for address in addresses {
+        let tried = match publish.protocol {
+            Protocol::Tcp => TcpListener::bind((address, publish.host)).map(drop),
+            Protocol::Udp => UdpSocket::bind((address, publish.host)).map(drop),
+        };
+        match tried {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                return Err(Error::PortTaken {
+                    port: publish.to_string(),
+                    by: "a program that listens there".into(),
+                });
+            }
+            Err(error) if publish.address.is_some() => {
+                return Err(Error::Call {
+                    call: "publish: bind to the address",
+                    source: error,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Record, Error> {
+    let text = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    // Cut off when its writer was killed: then there was no link yet.
+    Ok(serde_json::from_slice(&text).unwrap_or_default())
+}
+
+/// Takes back what a record tells of: the link, its elements of the shared table, and the table with the last link.
+/// What is gone already is none to take back.
+///
+/// # Errors
+/// What could not be taken back.
+pub fn remove(record: &Path) -> Result<(), Error> {
+    let Record {
+        link,
+        alias,
+        elements,
+    } = match read(record) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        record => record?,
+    };
+    let mut host = open_socket()?;
+    if let Some(link) = link
+        && let Some((index, found)) = link::find(&mut host, &link)?
+        && found == alias
+    {
+        link::remove(&mut host, index)?;
+    }
+    tidy(&mut host, &elements)
+}
+
+fn tidy(host: &mut Socket, elements: &[String]) -> Result<(), Error> {
+    let Some(mut locked) = Locked::wait(host, false)? else {
+        return Ok(());
+    };
+    let nft = nft::find()?;
+    if link::in_use(&link::links(host)?) {
+        for element in elements {
+            // An element that is another sandbox's by now cannot be added, and stays.
+            let both = [
+                table::with("add", std::slice::from_ref(element)),
+                table::with("delete", std::slice::from_ref(element)),
+            ];
+            let _ = nft::apply(&nft, &both.concat(), "take a port back");
+        }
+        return Ok(());
+    }
+    let changed = locked.changed;
+    if changed.table {
+        let text = format!("add table inet {0}\ndelete table inet {0}\n", rules::TABLE);
+        nft::apply(&nft, &text, "remove the host's table")?;
+        host::set_forwarding(changed, false)?;
+        locked.note(Changed::default())?;
+    }
+    locked.forget()
+}

@@ -1,0 +1,80 @@
+//! What was refused: the counter and the destinations that the rules of a namespace remember.
+
+use crate::rules::TABLE;
+use crate::{Error, namespace, nft};
+use rustix::fd::BorrowedFd;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::Path;
+
+/// What a workload tried in vain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// How many packets.
+    pub packets: u64,
+    /// Whereto, the first 256: address, protocol and port.
+    pub destinations: Vec<String>,
+}
+
+/// Reads it.
+///
+/// # Errors
+/// The namespace cannot be entered, or what nft(8) says.
+pub fn read(namespace: BorrowedFd<'_>, nft: &Path) -> Result<Refused, Error> {
+    let text = namespace::within(namespace, || {
+        nft::ask(nft, &["-j", "list", "table", "inet", TABLE])
+    })?;
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<Refused, Error> {
+    let all: Value = serde_json::from_str(text).map_err(|error| Error::Rules {
+        what: "list rules",
+        why: error.to_string(),
+    })?;
+    let mut refused = Refused::default();
+    for object in all["nftables"].as_array().into_iter().flatten() {
+        if object["counter"]["name"] == "refused" {
+            refused.packets = object["counter"]["packets"].as_u64().unwrap_or(0);
+        }
+        let set = &object["set"];
+        if set["name"] == "refused4" || set["name"] == "refused6" {
+            let elements = set["elem"].as_array().into_iter().flatten();
+            refused.destinations.extend(elements.filter_map(destination));
+        }
+    }
+    refused.destinations.sort();
+    Ok(refused)
+}
+
+fn destination(element: &Value) -> Option<String> {
+    let element = element.get("elem").map_or(element, |inner| &inner["val"]);
+    let [address, protocol, port] = element["concat"].as_array()?.as_slice() else {
+        return None;
+    };
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let address: std::net::IpAddr = word(address).parse().ok()?;
+    let to = std::net::SocketAddr::new(address, u16::try_from(port.as_u64()?).ok()?);
+    Some(format!("{to}/{}", word(protocol)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nft_prints_is_read() {
+        let text = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}},
+            {"counter": {"family": "inet", "name": "refused", "table": "nucleus", "packets": 3, "bytes": 180}},
+            {"set": {"name": "networks4", "elem": ["192.0.2.1"]}},
+            {"set": {"name": "refused4", "elem": [{"concat": ["192.0.2.9", "tcp", 443]}]}},
+            {"set": {"name": "refused6", "elem": [{"elem": {"val": {"concat": ["2001:db8::1", "udp", 53]}}}]}}]}"#;
+        let refused = parse(text).expect("parsed");
+        assert_eq!(refused.packets, 3);
+        assert_eq!(
+            refused.destinations,
+            ["192.0.2.9:443/tcp", "[2001:db8::1]:53/udp"]
+        );
+        assert!(parse("nothing").is_err());
+    }
+}

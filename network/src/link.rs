@@ -1,0 +1,342 @@
+//! Links, addresses and routes: `rtnetlink(7)`.
+
+use crate::Error;
+use crate::pool::{Addresses, GATEWAY6, PREFIX};
+use ipnet::Ipv4Net;
+use nucleus_netlink::{Request, Socket, attributes, nested};
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFF_UP: u32 = 1;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+/// No duplicate address detection: nobody else can have it on this link, and it takes seconds.
+const IFA_F_NODAD: u8 = 0x02;
+const SCOPE_LINK: u8 = 253;
+
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+/// Learnt from router advertisements.
+const RTPROT_RA: u8 = 9;
+const RTN_UNICAST: u8 = 1;
+/// The gateway is on the link although no address says so.
+const RTNH_F_ONLINK: u32 = 4;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// The name of the link inside.
+pub const INSIDE: &str = "eth0";
+
+/// A link of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Bytes in a packet.
+    pub mtu: u32,
+}
+
+/// A route of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Whereto.
+    pub to: Ipv4Net,
+    /// Through which link.
+    pub link: u32,
+}
+
+fn link_message(index: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&change.to_ne_bytes());
+    bytes
+}
+
+fn octets(address: IpAddr) -> (u8, u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, 128, address.octets().to_vec()),
+    }
+}
+
+fn text(value: &str) -> Vec<u8> {
+    [value.as_bytes(), b"\0"].concat()
+}
+
+fn number(payload: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*payload.get(at..at + 4)?.first_chunk()?))
+}
+
+/// Every link, by its name.
+///
+/// # Errors
+/// The kernel's.
+pub fn links(socket: &mut Socket) -> Result<BTreeMap<String, Link>, Error> {
+    let request = Request::new(RTM_GETLINK, 0, &link_message(0, 0, 0));
+    let all = socket.dump(
+        &request,
+        "RTM_GETLINK",
+        |list: &mut BTreeMap<String, Link>, payload| {
+            let (mut name, mut mtu) = (None, 0);
+            for (kind, value) in attributes(payload.get(16..).unwrap_or_default()) {
+                match kind {
+                    IFLA_IFNAME => {
+                        name = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned())
+                    }
+                    IFLA_MTU => mtu = number(value, 0).unwrap_or(0),
+                    _ => {}
+                }
+            }
+            if let (Some(name), Some(index)) = (name, number(payload, 4)) {
+                list.insert(name, Link { index, mtu });
+            }
+            Ok(())
+        },
+    );
+    all.map_err(Error::link("list the links"))
+}
+
+/// Whether a sandbox has a link.
+pub fn in_use(links: &BTreeMap<String, Link>) -> bool {
+    links.keys().any(|name| name.starts_with(PREFIX))
+}
+
+/// Every route of version 4, in all tables.
+///
+/// # Errors
+/// The kernel's.
+pub fn routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
+    let mut fixed = [0; 12];
+    fixed[0] = AF_INET;
+    let request = Request::new(RTM_GETROUTE, 0, &fixed);
+    let all = socket.dump(&request, "RTM_GETROUTE", |list: &mut Vec<Route>, payload| {
+        let (mut to, mut link) = (Ipv4Addr::UNSPECIFIED, 0);
+        for (kind, value) in attributes(payload.get(12..).unwrap_or_default()) {
+            match kind {
+                RTA_DST => {
+                    to = value
+                        .first_chunk::<4>()
+                        .map_or(to, |octets| Ipv4Addr::from(*octets))
+                }
+                RTA_OIF => link = number(value, 0).unwrap_or(0),
+                _ => {}
+            }
+        }
+        let length = payload.get(1).copied().unwrap_or(0);
+        list.extend(Ipv4Net::new(to, length).ok().map(|to| Route { to, link }));
+        Ok(())
+    });
+    all.map_err(Error::link("list the routes"))
+}
+
+/// What of the version 6 routes matters: whether there is one to the world, and whether routers gave it.
+///
+/// # Errors
+/// The kernel's.
+pub fn default_routes6(socket: &mut Socket) -> Result<(bool, bool), Error> {
+    let mut fixed = [0; 12];
+    fixed[0] = AF_INET6;
+    let request = Request::new(RTM_GETROUTE, 0, &fixed);
+    let found = socket.dump(&request, "RTM_GETROUTE", |found: &mut (bool, bool), payload| {
+        if let [_, 0, _, _, _, protocol, _, RTN_UNICAST, ..] = *payload {
+            *found = (true, found.1 || protocol == RTPROT_RA);
+        }
+        Ok(())
+    });
+    found.map_err(Error::link("list the routes"))
+}
+
+/// Every address of the host.
+///
+/// # Errors
+/// The kernel's.
+pub fn addresses(socket: &mut Socket) -> Result<Vec<IpAddr>, Error> {
+    let request = Request::new(RTM_GETADDR, 0, &[0; 8]);
+    let all = socket.dump(&request, "RTM_GETADDR", |list: &mut Vec<IpAddr>, payload| {
+        let found = attributes(payload.get(8..).unwrap_or_default()).find_map(|(kind, value)| match kind {
+            // On a link between two, the first is the other's.
+            IFA_LOCAL => Some(IpAddr::from(*value.first_chunk::<4>()?)),
+            IFA_ADDRESS => value.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+            _ => None,
+        });
+        list.extend(found);
+        Ok(())
+    });
+    all.map_err(Error::link("list the addresses"))
+}
+
+/// Makes the link of a sandbox with its other end in a network namespace; `None` if the name is taken.
+///
+/// # Errors
+/// The kernel's.
+pub fn make(
+    socket: &mut Socket,
+    of: &Addresses,
+    alias: &str,
+    mtu: u32,
+    inside: BorrowedFd<'_>,
+) -> Result<Option<()>, Error> {
+    let failed = || Error::link(format!("make the link {}", of.link));
+    let (name, namespace) = (text(INSIDE), inside.as_raw_fd().to_ne_bytes());
+    let mtu = mtu.to_ne_bytes();
+    let peer: [(u16, &[u8]); 4] = [
+        (IFLA_IFNAME, &name),
+        (IFLA_NET_NS_FD, &namespace),
+        (IFLA_ADDRESS, &of.hardware()),
+        (IFLA_MTU, &mtu),
+    ];
+    let made = nested(&link_message(0, 0, 0), &peer)
+        .and_then(|peer| nested(&[], &[(VETH_INFO_PEER, &peer)]))
+        .and_then(|data| nested(&[], &[(IFLA_INFO_KIND, b"veth"), (IFLA_INFO_DATA, &data)]))
+        .and_then(|info| {
+            Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_message(0, 0, 0))
+                .text(IFLA_IFNAME, &of.link)?
+                .attribute(IFLA_MTU, &mtu)?
+                .text(IFLA_IFALIAS, alias)?
+                .attribute(IFLA_LINKINFO, &info)
+        })
+        .and_then(|request| socket.change(request, "RTM_NEWLINK"));
+    match made {
+        Ok(()) => Ok(Some(())),
+        Err(error) if error.errno == Some(Errno::EXIST) => Ok(None),
+        Err(error) => Err(failed()(error)),
+    }
+}
+
+/// The number of the link with this name, and its alias; `None` if there is none.
+///
+/// # Errors
+/// The kernel's.
+pub fn find(socket: &mut Socket, name: &str) -> Result<Option<(u32, String)>, Error> {
+    let mut found = None;
+    let request = Request::new(RTM_GETLINK, 0, &link_message(0, 0, 0)).text(IFLA_IFNAME, name);
+    let asked = request.and_then(|request| {
+        socket.get(request, "RTM_GETLINK", |payload| {
+            let alias = attributes(payload.get(16..).unwrap_or_default())
+                .find(|(kind, _)| *kind == IFLA_IFALIAS)
+                .map(|(_, value)| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
+            found = number(payload, 4).map(|index| (index, alias.unwrap_or_default()));
+            Ok(())
+        })
+    });
+    match asked {
+        Ok(()) => Ok(found),
+        Err(error) if error.errno == Some(Errno::NODEV) => Ok(None),
+        Err(error) => Err(Error::link(format!("look for the link {name}"))(error)),
+    }
+}
+
+/// Removes a link, and its other end; one that is gone is none to remove.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove(socket: &mut Socket, index: u32) -> Result<(), Error> {
+    let request = Request::new(RTM_DELLINK, 0, &link_message(index, 0, 0));
+    match socket.change(request, "RTM_DELLINK") {
+        Err(error) if error.errno != Some(Errno::NODEV) => Err(Error::link("remove the link")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Sets a link up.
+///
+/// # Errors
+/// The kernel's.
+pub fn up(socket: &mut Socket, index: u32) -> Result<(), Error> {
+    let request = Request::new(RTM_NEWLINK, 0, &link_message(index, IFF_UP, IFF_UP));
+    socket
+        .change(request, "RTM_NEWLINK")
+        .map_err(Error::link("set the link up"))
+}
+
+/// Gives a link an address of its own alone.
+///
+/// # Errors
+/// The kernel's.
+pub fn give(socket: &mut Socket, index: u32, address: IpAddr) -> Result<(), Error> {
+    let (family, length, octets) = octets(address);
+    let scope = if address == IpAddr::V6(GATEWAY6) {
+        SCOPE_LINK
+    } else {
+        0
+    };
+    let mut fixed = [family, length, IFA_F_NODAD, scope, 0, 0, 0, 0];
+    fixed[4..].copy_from_slice(&index.to_ne_bytes());
+    Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &fixed)
+        .attribute(IFA_LOCAL, &octets)
+        .and_then(|request| request.attribute(IFA_ADDRESS, &octets))
+        .and_then(|request| socket.change(request, "RTM_NEWADDR"))
+        .map_err(Error::link(format!("give the link the address {address}")))
+}
+
+/// Whereto a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// To this address, which is on the link.
+    Neighbour(IpAddr),
+    /// To everything, through this gateway on the link.
+    World(IpAddr),
+}
+
+/// Adds a route through a link.
+///
+/// # Errors
+/// The kernel's.
+pub fn route(socket: &mut Socket, index: u32, target: Target) -> Result<(), Error> {
+    let (address, onlink) = match target {
+        Target::Neighbour(address) => (address, false),
+        Target::World(gateway) => (gateway, true),
+    };
+    let (family, length, octets) = octets(address);
+    let scope = if onlink || family == AF_INET6 {
+        0
+    } else {
+        SCOPE_LINK
+    };
+    let mut fixed = [0; 12];
+    fixed[..8].copy_from_slice(&[
+        family,
+        if onlink { 0 } else { length },
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_STATIC,
+        scope,
+        RTN_UNICAST,
+    ]);
+    let flags = if onlink { RTNH_F_ONLINK } else { 0 };
+    fixed[8..].copy_from_slice(&flags.to_ne_bytes());
+    let kind = if onlink { RTA_GATEWAY } else { RTA_DST };
+    Request::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &fixed)
+        .attribute(kind, &octets)
+        .and_then(|request| request.number(RTA_OIF, index))
+        .and_then(|request| socket.change(request, "RTM_NEWROUTE"))
+        .map_err(Error::link(format!("route {address}")))
+}

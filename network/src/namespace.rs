@@ -1,0 +1,131 @@
+//! Being in another network namespace: in a thread of its own, so that this process stays where it is.
+
+use crate::admit::{Admit, NotAdmitted};
+use crate::{Error, nft, rules};
+use nucleus_netlink::Socket;
+use nucleus_sys::clone::{setns, unshare};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// `CLONE_NEWNET` of `linux/sched.h`.
+const CLONE_NEWNET: i32 = 0x4000_0000;
+
+/// A namespace, and a socket in it.
+#[derive(Debug)]
+pub struct Space {
+    /// The namespace: it is there as long as this, or a process in it.
+    pub namespace: OwnedFd,
+    /// For its links and addresses.
+    pub socket: Socket,
+}
+
+/// Makes a namespace, tells of it, and loads the rules into it. Ends with the calling thread in it: to be called in
+/// one that ends then. The host's user namespace owns it.
+///
+/// # Errors
+/// As unshare(2), and what nft(8) says.
+pub fn make(nft: &Path, rules: &str, made: &Sender<Space>) -> Result<(), Error> {
+    unshare(CLONE_NEWNET).map_err(Error::call("unshare CLONE_NEWNET"))?;
+    let space = Space {
+        namespace: open(Path::new("/proc/thread-self/ns/net"))?,
+        socket: Socket::open().map_err(Error::link("open a socket"))?,
+    };
+    // Nobody waits for it only if the other thread has failed, and tells.
+    let _ = made.send(space);
+    let loaded = nft::begin(nft, rules)?;
+    let inet = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    inet.and_then(|socket| nucleus_sys::process::set_interface_up(socket.as_fd(), c"lo"))
+        .map_err(Error::call("set lo up"))?;
+    loaded.end("load the rules of egress").map(drop)
+}
+
+/// Opens a namespace by its path.
+///
+/// # Errors
+/// As open(2).
+pub fn open(path: &Path) -> Result<OwnedFd, Error> {
+    openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::io("open", path, errno.into()))
+}
+
+/// The network namespace of a process.
+pub fn of(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/net"))
+}
+
+/// Does something in a namespace.
+///
+/// # Errors
+/// As setns(2), and what it gives.
+pub fn within<T: Send>(
+    namespace: BorrowedFd<'_>,
+    act: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(namespace, CLONE_NEWNET).map_err(Error::call("setns"))?;
+            act()
+        });
+        thread.join().map_err(|_| Error::Thread)?
+    })
+}
+
+/// The rules in force in a namespace, as nft(8) prints them, without what counts.
+///
+/// # Errors
+/// As [`within`], and what nft(8) says.
+pub fn rules_in(namespace: BorrowedFd<'_>, nft: &Path) -> Result<String, Error> {
+    within(namespace, || nft::ask(nft, &["-s", "list", "ruleset"]))
+}
+
+/// The rules of a namespace, as far as names change them.
+#[derive(Debug)]
+pub struct Names {
+    namespace: OwnedFd,
+    nft: PathBuf,
+    /// Until when an address is permitted.
+    until: BTreeMap<IpAddr, Instant>,
+}
+
+impl Names {
+    /// Those of this namespace.
+    pub fn of(namespace: OwnedFd, nft: PathBuf) -> Self {
+        Self {
+            namespace,
+            nft,
+            until: BTreeMap::new(),
+        }
+    }
+}
+
+impl Admit for Names {
+    fn admit(&mut self, addresses: &[(IpAddr, Duration)]) -> Result<(), NotAdmitted> {
+        let now = Instant::now();
+        self.until.retain(|_, until| *until > now);
+        // An element is replaced, and must not lose what is left of its time.
+        let mut wanted = BTreeMap::new();
+        for (address, time) in addresses {
+            let until = now + *time;
+            if self.until.get(address).is_none_or(|there| *there < until) {
+                let longest = wanted.entry(*address).or_insert(until);
+                *longest = until.max(*longest);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let text = rules::admitted(wanted.iter().map(|(address, until)| (*address, *until - now)));
+        within(self.namespace.as_fd(), || {
+            nft::apply(&self.nft, &text, "permit the addresses of a name").map(drop)
+        })
+        .map_err(|error| NotAdmitted(Box::new(error)))?;
+        self.until.extend(wanted);
+        Ok(())
+    }
+}
