@@ -102,7 +102,7 @@ pub fn begin(wish: Wish) -> Result<Preparing, Error> {
     let (made, space) = mpsc::channel();
     let text = rules::inside(&wish.egress, &wish.published);
     let program = nft.clone();
-    let ruled = std::thread::spawn(move || namespace::make(&program, &text, &made));
+    let ruled = thread(move || namespace::make(&program, &text, &made));
     let Ok(space) = space.recv() else {
         ruled.join().map_err(|_| Error::Thread)??;
         return Err(Error::Thread);
@@ -111,11 +111,19 @@ pub fn begin(wish: Wish) -> Result<Preparing, Error> {
         .namespace
         .try_clone()
         .map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
-    let rest = std::thread::spawn(move || connect(&wish, space, ruled, nft));
+    let rest = thread(move || connect(&wish, space, ruled, nft));
     Ok(Preparing {
         namespace: Some(namespace),
         rest: Some(rest),
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "namespaces are a thread's; all are joined before the runtime is started"
+)]
+fn thread<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::spawn(act)
 }
 
 impl Preparing {

@@ -108,7 +108,7 @@ pub fn links(socket: &mut Socket) -> Result<BTreeMap<String, Link>, Error> {
             for (kind, value) in attributes(payload.get(16..).unwrap_or_default()) {
                 match kind {
                     IFLA_IFNAME => {
-                        name = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned())
+                        name = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
                     }
                     IFLA_MTU => mtu = number(value, 0).unwrap_or(0),
                     _ => {}
@@ -143,7 +143,7 @@ pub fn routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
                 RTA_DST => {
                     to = value
                         .first_chunk::<4>()
-                        .map_or(to, |octets| Ipv4Addr::from(*octets))
+                        .map_or(to, |octets| Ipv4Addr::from(*octets));
                 }
                 RTA_OIF => link = number(value, 0).unwrap_or(0),
                 _ => {}

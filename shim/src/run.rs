@@ -198,7 +198,8 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
         .map_err(anyhow::Error::from)
         .map(|made| copy = made)
         .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
-        .and_then(|()| Ok(network = egress::begin(&mut decided.launch, &mut sandbox)?))
+        .and_then(|()| egress::begin(&mut decided.launch, &mut sandbox))
+        .map(|begun| network = begun)
         .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, network, call, &mut events));
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
