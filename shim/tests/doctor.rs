@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 use support::{Place, liar};
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "launch report",
     "read-only mounts",
     "host processes",
@@ -15,6 +15,9 @@ const NAMES: [&str; 11] = [
     "masked paths",
     "memory limit",
     "process limit",
+    "connections",
+    "Landlock TCP",
+    "set-user-ID",
     "gVisor",
     "runc",
     "crun",
@@ -70,39 +73,48 @@ fn what_holds_is_found_to_hold() {
     assert_eq!(text.stderr, "");
 }
 
-/// What is left out behind the front-end's back, the probe that sees it, and whether agent mode needs it.
-const LIES: [(&str, &str, bool); 6] = [
+/// What is left out behind the front-end's back, the probes that see it, and whether agent mode is
+/// seen to need it.
+const LIES: [(&str, &[&str], Option<bool>); 6] = [
     (
         "c['annotations'].pop('dev.nucleus.landlock', None); '/probe' in m and m['/probe'].update(options=['bind', 'rw'])",
-        "read-only mounts",
-        true,
+        &["read-only mounts", "Landlock TCP"],
+        None,
     ),
     (
         "l['namespaces'] = [n for n in l['namespaces'] if n['type'] != 'network']",
-        "host network",
-        true,
+        &["host network", "connections"],
+        None,
     ),
     (
         "l['maskedPaths'].remove('/proc/interrupts')",
-        "masked paths",
-        true,
+        &["masked paths"],
+        Some(true),
     ),
-    ("l.pop('seccomp')", "new namespaces", true),
-    ("l['resources'].pop('memory', None)", "memory limit", false),
-    ("l['resources'].pop('pids', None)", "process limit", false),
+    ("l.pop('seccomp')", &["new namespaces"], None),
+    (
+        "l['resources'].pop('memory', None)",
+        &["memory limit"],
+        Some(false),
+    ),
+    ("l['resources'].pop('pids', None)", &["process limit"], None),
 ];
 
 #[test]
 fn a_protection_that_is_left_out_is_missed() {
     let Some(place) = Place::new() else { return };
-    for (lie, name, agent) in LIES {
+    for (lie, names, agent) in LIES {
         let liar = liar(&place, lie);
         let (code, found) = examine(&place, "strict-agent", Some(&liar));
         assert_eq!(code, 1, "{lie}: {found}");
-        assert_eq!(outcome(&found, name), "broken", "{lie}: {found}");
+        for name in names {
+            assert_eq!(outcome(&found, name), "broken", "{lie}: {found}");
+        }
         assert_eq!(outcome(&found, "host processes"), "holds", "{lie}: {found}");
-        let (code, _) = examine(&place, "agent", Some(&liar));
-        assert_eq!(code, i32::from(agent), "{lie}");
+        if let Some(needed) = agent {
+            let (code, _) = examine(&place, "agent", Some(&liar));
+            assert_eq!(code, i32::from(needed), "{lie}");
+        }
     }
 }
 

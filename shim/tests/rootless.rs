@@ -2,6 +2,7 @@
 
 mod support;
 
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -260,5 +261,48 @@ fn what_a_user_cannot_have_is_said() {
     fs::create_dir(&other).expect("mkdir");
     user.nucleus(&["--root", other.to_str().expect("UTF-8"), "ps"])
         .fails_with(&["not a directory of this user alone"]);
+    user.expect_nothing_left();
+}
+
+#[test]
+fn doctor_tells_a_user_what_holds_and_what_needs_root() {
+    let Some(user) = User::new() else { return };
+    let examine = |mode| {
+        let finished = user.nucleus(&["doctor", "--json", "--mode", mode]);
+        let found: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
+        (finished.code, found["findings"].clone())
+    };
+    let (code, findings) = examine("agent");
+    assert_eq!(code, 0, "{findings}");
+    let of = |name: &str| {
+        let mut all = findings.as_array().expect("findings").iter();
+        all.find(|finding| finding["name"] == name)
+    };
+    for name in [
+        "launch report",
+        "read-only mounts",
+        "host processes",
+        "host network",
+        "new namespaces",
+        "masked paths",
+        "connections",
+        "Landlock TCP",
+    ] {
+        assert_eq!(of(name).expect(name)["outcome"], "holds", "{name}: {findings}");
+    }
+    // A user can make no file of another user's to try.
+    assert!(of("set-user-ID").is_none(), "{findings}");
+    for (name, outcome) in [
+        ("memory limit", "broken"),
+        ("process limit", "broken"),
+        ("gVisor", "missing"),
+    ] {
+        let finding = of(name).expect(name);
+        assert_eq!(finding["outcome"], outcome, "{name}: {findings}");
+        let remedy = finding["remedy"].as_str().expect("a remedy");
+        assert!(remedy.contains("root"), "{name}: {remedy}");
+    }
+    let (code, findings) = examine("strict-agent");
+    assert_eq!(code, 1, "{findings}");
     user.expect_nothing_left();
 }

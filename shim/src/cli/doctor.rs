@@ -1,6 +1,7 @@
 //! `nucleus doctor`.
 
 use crate::doctor::Doctor;
+use crate::doctor::attempt::Attempt;
 use crate::doctor::verdict::{Finding, Outcome};
 use crate::request::Mode;
 use anyhow::Context;
@@ -25,6 +26,9 @@ pub struct Options {
     /// The runtime to try [default: nucleus-runtime]
     #[arg(long, value_name = "PATH")]
     runtime: Option<PathBuf>,
+    /// Make one attempt, and tell with the exit code whether it got through: what `doctor` runs in its sandboxes
+    #[arg(long, hide = true)]
+    attempt: Option<Attempt>,
 }
 
 impl Options {
@@ -33,6 +37,10 @@ impl Options {
     /// # Errors
     /// Nothing could be tried.
     pub fn run(self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
+        if let Some(attempt) = self.attempt {
+            attempt.make()?;
+            return Ok(0);
+        }
         let doctor =
             Doctor::new(root.as_deref(), self.runtime).context("mkdir in the temporary directory")?;
         let findings = doctor.examine(self.mode).context("start a sandbox")?;

@@ -1,14 +1,16 @@
 //! What this host can enforce, seen by trying to break it: each probe runs an attack in a real sandbox, and again where
 //! the protection is left out, so that an attack that never works is not taken for a protection.
 
+pub mod attempt;
 pub mod probes;
 pub mod verdict;
 
 use crate::request::Mode;
+use attempt::Means;
 use probes::{Control, Probe};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use verdict::{Attempt, Finding};
 
 /// When a person wants to see that something goes on.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A user without rights.
+const NOBODY: u32 = 65_534;
 /// What an attack prints before it begins.
 const TRIED: &str = "tried";
 
@@ -24,23 +28,18 @@ pub struct Doctor {
     /// Options of `nucleus` before the command.
     common: Vec<String>,
     runtime: Option<PathBuf>,
-    directory: PathBuf,
+    means: Means,
     started: Instant,
     runs: u32,
 }
 
 impl Doctor {
-    /// Makes a directory that attacks may write to.
+    /// Makes what attacks are made with.
     ///
     /// # Errors
-    /// As mkdir(2) and chmod(2).
+    /// As [`Means::new`].
     pub fn new(root: Option<&Path>, runtime: Option<PathBuf>) -> io::Result<Self> {
-        let directory = std::env::temp_dir().join(format!("nucleus-doctor-{}", std::process::id()));
-        fs::create_dir(&directory)?;
-        let open = directory.join("open");
-        fs::create_dir(&open)?;
-        // Whoever the workload is on the host: nothing but the mount's flag keeps it from writing.
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
+        let means = Means::new()?;
         let mut common = vec!["--quiet".to_owned()];
         if let Some(root) = root {
             common.extend(["--root".to_owned(), root.display().to_string()]);
@@ -48,7 +47,7 @@ impl Doctor {
         Ok(Self {
             common,
             runtime,
-            directory,
+            means,
             started: Instant::now(),
             runs: 0,
         })
@@ -59,9 +58,8 @@ impl Doctor {
     /// # Errors
     /// A sandbox's command cannot be started at all.
     pub fn examine(mut self, mode: Mode) -> io::Result<Vec<Finding>> {
-        let open = self.directory.join("open").display().to_string();
         let mut findings = vec![self.promises(mode)?];
-        for probe in probes::table(&open) {
+        for probe in probes::table(&self.means) {
             findings.push(self.probe(&probe)?);
         }
         findings.push(self.gvisor()?);
@@ -75,7 +73,8 @@ impl Doctor {
     fn probe(&mut self, probe: &Probe) -> io::Result<Finding> {
         let attacked = self.sandbox(&probe.flags, &probe.attack)?;
         let control = match &probe.control {
-            Control::Host => Self::host(&probe.attack)?,
+            Control::Host => Self::host(&probe.attack, None)?,
+            Control::Nobody => Self::host(&probe.attack, Some(NOBODY))?,
             Control::Without(flags) => self.sandbox(flags, &probe.attack)?,
         };
         Ok(verdict::judge(probe, &attacked, &control))
@@ -83,7 +82,7 @@ impl Doctor {
 
     /// The whole launch report of a sandbox, system calls that were tried in it among them.
     fn promises(&mut self, mode: Mode) -> io::Result<Finding> {
-        let report = self.directory.join("report");
+        let report = self.means.directory().join("report");
         let checked = if mode == Mode::Agent {
             "agent"
         } else {
@@ -100,7 +99,7 @@ impl Doctor {
         let script = format!("[ \"$(uname -r)\" = '{here}' ]");
         let mut command = self.nucleus("gvisor");
         let attempt = finish(command.args(["--", "sh", "-c"]).arg(attack(&script)))?;
-        Ok(verdict::gvisor(&attempt))
+        Ok(verdict::gvisor(&attempt, rustix::process::geteuid().is_root()))
     }
 
     fn sandbox(&mut self, flags: &[String], script: &str) -> io::Result<Attempt> {
@@ -123,14 +122,13 @@ impl Doctor {
         command
     }
 
-    fn host(script: &str) -> io::Result<Attempt> {
-        finish(Command::new("sh").arg("-c").arg(attack(script)))
-    }
-}
-
-impl Drop for Doctor {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
+    fn host(script: &str, user: Option<u32>) -> io::Result<Attempt> {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(attack(script));
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        finish(&mut command)
     }
 }
 

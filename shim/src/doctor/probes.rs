@@ -1,5 +1,6 @@
 //! The attacks, each with the protection that it is against. Pure.
 
+use super::attempt::Means;
 use crate::request::Mode;
 
 /// Where the same attack gets through.
@@ -7,6 +8,8 @@ use crate::request::Mode;
 pub enum Control {
     /// Outside of any sandbox.
     Host,
+    /// The same, as a user without rights.
+    Nobody,
     /// In a sandbox with these flags instead.
     Without(Vec<String>),
 }
@@ -30,15 +33,18 @@ pub struct Probe {
 
 const ALL: &[Mode] = &[Mode::Agent, Mode::StrictAgent, Mode::Production];
 const STRICT: &[Mode] = &[Mode::StrictAgent, Mode::Production];
+/// Where this program is in a sandbox.
+const INSIDE: &str = "/opt/nucleus-attempt";
 const CGROUPS: &str = "limits need root, and the memory, pids and cpu controllers under /sys/fs/cgroup";
 
-/// All attacks. `open` is a directory of the host that everyone may write to.
-pub fn table(open: &str) -> Vec<Probe> {
+/// All attacks.
+pub fn table(means: &Means) -> Vec<Probe> {
+    let open = means.open.display();
     let text = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     let volume = |suffix: &str| text(&["--volume", &format!("{open}:/probe{suffix}")]);
     let network = rustix::fs::readlink("/proc/self/ns/net", Vec::new()).unwrap_or_default();
     let network = network.to_string_lossy().into_owned();
-    vec![
+    let mut probes = vec![
         Probe {
             name: "read-only mounts",
             needed: ALL,
@@ -97,5 +103,53 @@ pub fn table(open: &str) -> Vec<Probe> {
             control: Control::Without(Vec::new()),
             remedy: CGROUPS,
         },
+    ];
+    probes.extend(connections(means));
+    probes.extend(set_user_id(means));
+    probes
+}
+
+/// A connection to a port of the host: kept off by the network namespace, and by Landlock alone.
+fn connections(means: &Means) -> [Probe; 2] {
+    let port = means.listener.local_addr().map_or(0, |address| address.port());
+    let program = means.program.display();
+    let with = |words: &[&str]| {
+        let volume = ["--volume".to_owned(), format!("{program}:{INSIDE}:ro")];
+        let words = words.iter().map(|&word| word.to_owned());
+        volume.into_iter().chain(words).collect::<Vec<_>>()
+    };
+    let attack = format!("{INSIDE} doctor --attempt connect:{port}");
+    let host = ["--network", "host", "--allow-host-network"];
+    let held = [&host[..], &["--landlock-policy", "agent"]].concat();
+    [
+        Probe {
+            name: "connections",
+            needed: ALL,
+            flags: with(&[]),
+            attack: attack.clone(),
+            control: Control::Without(with(&host)),
+            remedy: "network namespaces need CONFIG_NET_NS",
+        },
+        Probe {
+            name: "Landlock TCP",
+            needed: STRICT,
+            flags: with(&held),
+            attack,
+            control: Control::Without(with(&host)),
+            remedy: "TCP rules need Linux 6.7 with CONFIG_SECURITY_LANDLOCK, and landlock in the list of lsm=",
+        },
     ]
+}
+
+/// Only root can make such a file of another user.
+fn set_user_id(means: &Means) -> Option<Probe> {
+    let program = means.set_user_id.as_ref()?.display();
+    Some(Probe {
+        name: "set-user-ID",
+        needed: ALL,
+        flags: vec!["--volume".to_owned(), format!("{program}:{program}:ro")],
+        attack: format!("{program} doctor --attempt root"),
+        control: Control::Nobody,
+        remedy: "no_new_privs and nosuid are always there: look at the runtime",
+    })
 }

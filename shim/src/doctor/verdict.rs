@@ -127,8 +127,8 @@ pub fn promises(attempt: &Attempt, report: Option<&[u8]>) -> Finding {
     }
 }
 
-/// Whether gVisor runs sandboxes: a kernel that is not this host's answers in them.
-pub fn gvisor(attempt: &Attempt) -> Finding {
+/// Whether gVisor runs sandboxes: a kernel that is not this host's answers in them. Without root it cannot.
+pub fn gvisor(attempt: &Attempt, root: bool) -> Finding {
     let (outcome, detail) = match attempt {
         Attempt {
             tried: false, told, ..
@@ -141,7 +141,14 @@ pub fn gvisor(attempt: &Attempt) -> Finding {
         outcome,
         detail,
         needed: Vec::new(),
-        remedy: (outcome != Outcome::Holds).then(|| "--runtime gvisor needs runsc in $PATH".into()),
+        remedy: (outcome != Outcome::Holds).then(|| {
+            if root || attempt.told.contains("runsc is not in") {
+                "--runtime gvisor needs runsc in $PATH, or named with --runsc".into()
+            } else {
+                "--runtime gvisor needs root: runsc makes no container for other users with create and start"
+                    .into()
+            }
+        }),
     }
 }
 
@@ -186,7 +193,7 @@ mod tests {
 
     #[test]
     fn only_an_attack_that_can_get_through_proves_a_protection() {
-        let probe = &super::super::probes::table("/tmp")[0];
+        let probe = &super::super::probes::table(&super::super::attempt::Means::new().expect("means"))[0];
         for (attacked, control, expected) in [
             (attempt(true, false), attempt(true, true), Outcome::Holds),
             (attempt(true, true), attempt(true, true), Outcome::Broken),
