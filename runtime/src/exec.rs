@@ -65,6 +65,9 @@ pub enum Error {
     /// It has no record or no process.
     #[error("container {0:?} has no process to join")]
     NoProcess(String),
+    /// A namespace of its process, or of the runtime.
+    #[error("stat {0}")]
+    Namespace(String, #[source] rustix::io::Errno),
     /// Its recorded configuration.
     #[error("the recorded config.json")]
     Config(#[source] serde_json::Error),
@@ -118,15 +121,22 @@ pub fn find(options: &Options) -> Result<Target, Error> {
     Ok(Target { container, spec })
 }
 
-fn has_user_namespace(spec: &oci::Spec) -> bool {
+fn has_namespace(spec: &oci::Spec, kind: impl Fn(&oci::LinuxNamespace) -> bool) -> bool {
     let namespaces = spec
         .linux()
         .as_ref()
         .and_then(|linux| linux.namespaces().as_deref());
-    namespaces
-        .unwrap_or_default()
-        .iter()
-        .any(|namespace| namespace.typ() == oci::LinuxNamespaceType::User)
+    namespaces.unwrap_or_default().iter().any(kind)
+}
+
+/// Whether a process is in the runtime's network namespace: one that was the runtime's own when the container was
+/// created may be another's now, and is joined then.
+fn is_in_own_network(pid: u32) -> Result<bool, Error> {
+    let identity = |path: String| {
+        let stat = rustix::fs::stat(&path).map_err(|errno| Error::Namespace(path, errno))?;
+        Ok::<_, Error>((stat.st_dev, stat.st_ino))
+    };
+    Ok(identity(format!("/proc/{pid}/ns/net"))? == identity("/proc/self/ns/net".to_owned())?)
 }
 
 /// Runs a process in the container; returns its exit code, or 0 at once when detached.
@@ -141,7 +151,10 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
     let pidfd = container.pidfd()?.ok_or_else(missing)?;
     create::check_preserved(options.preserved)?;
     let host = HostFacts::probe(options.rootless)?.for_spec(spec);
-    if container.status == Status::Created && host.rootless() && has_user_namespace(spec) {
+    if container.status == Status::Created
+        && host.rootless()
+        && has_namespace(spec, |one| one.typ() == oci::LinuxNamespaceType::User)
+    {
         return Err(Error::Waiting(options.id.clone()));
     }
     let entered = record.cgroup.enter(&options.cgroup)?;
@@ -151,6 +164,7 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
         spec,
         process,
         init: init.pid,
+        same_network: has_namespace(spec, plan::namespaces::is_inherited) && is_in_own_network(init.pid)?,
         by_tasks: !entered.tasks.is_empty(),
         preserved: options.preserved,
         environment: &options.environment,

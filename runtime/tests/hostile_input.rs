@@ -292,6 +292,7 @@ fn try_process(process: &Value) {
             spec: &spec,
             process: &process,
             init: 1,
+            same_network: false,
             by_tasks: true,
             preserved: Preserved::default(),
             environment: &[],

@@ -349,3 +349,45 @@ fn a_user_without_a_place_for_states_hears_what_to_do() {
         assert!(run.stderr.contains(word), "{word}: {run}");
     }
 }
+
+/// Whoever prepares a network for a user owns it through a user namespace above the container's, in which the runtime
+/// has no privilege: it hands the runtime its own namespace.
+#[test]
+fn a_network_of_an_outer_user_namespace_is_inherited_and_cannot_be_changed() {
+    let Some(rootless) = Rootless::new() else { return };
+    let bundle = rootless.bundle(|config| {
+        remove_namespace(config, "network");
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.push(json!({"type": "network", "path": "/proc/self/ns/net"}));
+        // The kernel shows it only to the network's own user namespace.
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.retain(|mount| mount["type"] != "sysfs");
+        shell(config, "sleep 1000");
+    });
+    let id = rootless.host.id();
+    // The outer namespace has the user as its root; the inner one, where the runtime is, has it as itself.
+    let ready = rootless.run.join("ready");
+    let script = format!(
+        "ip link set lo up; ip link add given type veth peer name other; readlink /proc/self/ns/net > {ready}; \
+         unshare -U --map-user=12345 --map-group=12345 sh -c '\
+         PROGRAM=$0; $PROGRAM create --bundle {bundle} {id} && $PROGRAM start {id} && readlink /proc/self/ns/net && \
+         $PROGRAM exec {id} sh -c \"readlink /proc/self/ns/net; ip link set lo down 2>&1; cat /proc/net/dev\"; grep CapEff /proc/self/status' \"$0\"",
+        ready = ready.display(),
+        bundle = bundle.path(),
+    );
+    let run = rootless.as_user(&["unshare", "-Urn", "sh", "-c", &script], &[]);
+    let made = fs::read_to_string(&ready).expect("the outer namespace");
+    assert_eq!(run.stdout.matches(made.trim()).count(), 2, "{run}");
+    assert!(run.stdout.contains("given:"), "{run}");
+    assert!(run.stdout.contains("Operation not permitted"), "{run}");
+    assert!(run.stdout.contains("CapEff:\t0000000000000000"), "{run}");
+    // From elsewhere, `exec` has to join it, and has no privilege for that: it never runs in another network.
+    let elsewhere = rootless.run(&["exec", &id, "true"]);
+    assert!(
+        elsewhere.code != 0 && elsewhere.stderr.contains("setns"),
+        "{elsewhere}"
+    );
+    rootless.ok(&["kill", &id, "KILL"]);
+    eventually("the container has stopped", || rootless.status(&id) == "stopped");
+    rootless.ok(&["delete", &id]);
+}

@@ -24,6 +24,8 @@ pub struct Request<'a> {
     pub process: &'a oci::Process,
     /// The container's first process, in the runtime's pid namespace.
     pub init: u32,
+    /// Whether the first process is in the runtime's own network namespace.
+    pub same_network: bool,
     /// Whether the container's cgroups are entered through version 1 files.
     pub by_tasks: bool,
     /// What the new process inherits.
@@ -45,6 +47,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
         .and_then(|linux| linux.namespaces().as_deref())
         .unwrap_or_default()
         .iter()
+        .filter(|namespace| !(request.same_network && namespaces::is_inherited(namespace)))
         .map(oci::LinuxNamespace::typ)
         .collect();
     let mut notes = Vec::new();

@@ -25,6 +25,16 @@ const ORDER: [Type; 8] = [
     Type::Mount,
 ];
 
+/// The runtime's own network namespace, as a path of the configuration: the container inherits it, which takes no
+/// privilege over it. Who prepared a network in a user namespace above the runtime's calls it so.
+const OWN_NETWORK: &str = "/proc/self/ns/net";
+
+/// Whether a namespace of the configuration is the runtime's own, and inherited.
+pub(crate) fn is_inherited(namespace: &oci::LinuxNamespace) -> bool {
+    let own = |path: &PathBuf| path.as_os_str() == OWN_NETWORK;
+    namespace.typ() == Type::Network && namespace.path().as_ref().is_some_and(own)
+}
+
 /// The container's namespaces.
 #[derive(Debug, Default)]
 pub struct Namespaces {
@@ -104,6 +114,7 @@ impl Namespaces {
                 .as_ref()
                 .filter(|path| !path.as_os_str().is_empty())
             {
+                _ if is_inherited(namespace) => {}
                 None => namespaces.new.push(typ),
                 Some(path) if path.is_absolute() => namespaces.joined.push((typ, path.clone())),
                 Some(path) => {
