@@ -27,6 +27,7 @@ pub mod namespace;
 pub mod nft;
 pub mod pool;
 pub mod resolver;
+pub mod rootless;
 pub mod rules;
 pub mod table;
 

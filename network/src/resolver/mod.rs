@@ -15,7 +15,7 @@ mod cache;
 mod clients;
 mod flight;
 mod limit;
-mod own;
+pub(crate) mod own;
 pub mod question;
 pub mod reply;
 mod serve;

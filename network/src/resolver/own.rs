@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 ///
 /// # Errors
 /// As read(2).
-pub(super) fn addresses() -> io::Result<Vec<IpAddr>> {
+pub(crate) fn addresses() -> io::Result<Vec<IpAddr>> {
     let four = std::fs::read_to_string("/proc/thread-self/net/fib_trie")?;
     let six = match std::fs::read_to_string("/proc/thread-self/net/if_inet6") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

@@ -1,6 +1,7 @@
 //! Where the workload asks: port 53 of its own loopback interface, and nobody else's.
 
 use super::servers::PORT;
+use rustix::fd::OwnedFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -33,6 +34,21 @@ impl Sockets {
             scope.spawn(enter).join()
         });
         opened.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    }
+
+    /// As descriptors, to be handed to another process.
+    pub fn into_fds(self) -> Vec<OwnedFd> {
+        let tcp = self.tcp.into_iter().map(OwnedFd::from);
+        self.udp.into_iter().map(OwnedFd::from).chain(tcp).collect()
+    }
+
+    /// What [`into_fds`](Self::into_fds) gave.
+    pub fn from_fds(mut fds: Vec<OwnedFd>) -> Self {
+        let tcp = fds.split_off(fds.len() / 2);
+        Self {
+            udp: fds.into_iter().map(UdpSocket::from).collect(),
+            tcp: tcp.into_iter().map(TcpListener::from).collect(),
+        }
     }
 
     /// Opens them in this thread's network namespace.

@@ -1,7 +1,7 @@
-//! Processes and namespaces: `clone3(2)`, `unshare(2)`.
+//! Processes and namespaces: `clone3(2)`, `unshare(2)`, `setns(2)`, `ioctl_nsfs(2)`.
 
 use crate::check;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Result;
 use rustix::process::Pid;
 
@@ -86,4 +86,43 @@ pub fn unshare(flags: i32) -> Result<()> {
 pub fn setns(fd: BorrowedFd<'_>, nstype: i32) -> Result<()> {
     // SAFETY: no memory is involved; the descriptor is borrowed for the call.
     check(unsafe { libc::setns(fd.as_raw_fd(), nstype) }.into()).map(drop)
+}
+
+/// Lets a command's process begin in these namespaces, entered in this order, each with its `CLONE_NEW*`. `setns(2)`.
+///
+/// A user namespace gives the process all privileges in it, which exec takes away again unless it is root there.
+pub fn enter_in_child(command: &mut std::process::Command, namespaces: Vec<(OwnedFd, i32)>) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only setns(2) is called, which is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            for (namespace, nstype) in &namespaces {
+                setns(namespace.as_fd(), *nstype)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// The user namespace above this one. `ioctl_nsfs(2)`, `NS_GET_PARENT`.
+///
+/// # Errors
+/// As `ioctl_nsfs(2)`: `EPERM` where that is not below the caller's own.
+pub fn parent_of_user_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    ask_namespace(namespace, libc::NS_GET_PARENT)
+}
+
+/// The user namespace that owns this one. `ioctl_nsfs(2)`, `NS_GET_USERNS`.
+///
+/// # Errors
+/// As `ioctl_nsfs(2)`: `EPERM` where that is not the caller's own, nor below it.
+pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    ask_namespace(namespace, libc::NS_GET_USERNS)
+}
+
+fn ask_namespace(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> Result<OwnedFd> {
+    // SAFETY: these requests take no argument and touch no memory.
+    let fd = check(unsafe { libc::ioctl(namespace.as_raw_fd(), request) }.into())?;
+    // SAFETY: the kernel returned a new, close-on-exec descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -1,0 +1,179 @@
+//! A network for a user without rights: a namespace that a user namespace of the user's owns, and slirp4netns(1), which
+//! carries its packets as the user's own.
+//!
+//! Three user namespaces lie in each other, so that the rules hold without root:
+//!
+//! | namespace | ids | who is in it |
+//! |---|---|---|
+//! | *outer* | the user is its root | nobody, but nft(8) and slirp4netns(1) for a moment each. It owns the network namespace: who changes rules is root here |
+//! | *inner*, in outer | the user is the user | the runtime, without a capability |
+//! | the container's, in inner | as the bundle says | the workload, with what its policy leaves it there, which is nothing in outer |
+//!
+//! The namespaces are held by descriptors and by the workload: the kernel removes them with the last of them.
+
+mod holder;
+mod slirp;
+
+use crate::resolver::{Sockets, own};
+use nucleus_sys::clone::{enter_in_child, owner_of_namespace, parent_of_user_namespace};
+use rustix::fd::{AsFd, OwnedFd};
+use std::fmt::Write;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use holder::main;
+pub use slirp::{Forward, Slirp};
+
+pub(crate) const CLONE_NEWUSER: i32 = 0x1000_0000;
+pub(crate) const CLONE_NEWNET: i32 = 0x4000_0000;
+
+/// What is written in a bundle in the place of the network namespace's path: the runtime is in it already.
+pub const INHERITED: &str = "/proc/self/ns/net";
+
+/// Why a user has no network.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process that makes the namespaces failed.
+    #[error("network: make the namespaces: {0}")]
+    Holder(String),
+    /// A call on an object failed.
+    #[error("network: {call} {}", path.display())]
+    Io {
+        /// The call.
+        call: &'static str,
+        /// Its object.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no program for it.
+    #[error(
+        "network: bridge without root needs slirp4netns, which is not in $PATH: install it (apt install slirp4netns), or run nucleus as root"
+    )]
+    NoSlirp,
+    /// The program failed.
+    #[error("network: slirp4netns: {0}")]
+    Slirp(String),
+    /// A port could not be published.
+    #[error(
+        "publish: port {port}: slirp4netns: {why}: it is taken, or below net.ipv4.ip_unprivileged_port_start"
+    )]
+    Port {
+        /// The port.
+        port: String,
+        /// What it says.
+        why: String,
+    },
+}
+
+impl Error {
+    fn io(call: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { call, path, source }
+    }
+}
+
+/// The namespaces of a user's sandbox.
+#[derive(Debug)]
+pub struct Space {
+    /// The network namespace.
+    pub network: OwnedFd,
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Space {
+    /// Makes them, with loopback up, and the resolver's sockets if they are asked for. There are no rules yet, and no
+    /// way out.
+    ///
+    /// # Errors
+    /// The host lets no user have a user namespace, or as the calls.
+    pub fn make(resolver: bool) -> Result<(Self, Option<Sockets>), Error> {
+        holder::call(resolver)
+    }
+
+    /// Those of a running workload.
+    ///
+    /// # Errors
+    /// As open(2) and ioctl_nsfs(2): there is no such process, or it is somebody else's.
+    pub fn of(pid: i32) -> Result<Self, Error> {
+        let network = open(format!("/proc/{pid}/ns/net"))?;
+        let container = open(format!("/proc/{pid}/ns/user"))?;
+        let failed =
+            |call| move |errno: rustix::io::Errno| Error::io(call, format!("/proc/{pid}/ns"))(errno.into());
+        let outer = owner_of_namespace(network.as_fd()).map_err(failed("NS_GET_USERNS"))?;
+        let inner = parent_of_user_namespace(container.as_fd()).map_err(failed("NS_GET_PARENT"))?;
+        Ok(Self {
+            network,
+            outer,
+            inner,
+        })
+    }
+
+    /// Lets a command begin as the root of the network: it may change its rules.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn as_owner(&self, command: &mut Command) -> Result<(), Error> {
+        self.enter(command, false)
+    }
+
+    /// Lets a command begin in the network as the user, without a privilege over it.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn as_user(&self, command: &mut Command) -> Result<(), Error> {
+        self.enter(command, true)
+    }
+
+    fn enter(&self, command: &mut Command, inner: bool) -> Result<(), Error> {
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(Error::io("dup", "the namespaces"));
+        let mut namespaces = vec![
+            (copy(&self.outer)?, CLONE_NEWUSER),
+            (copy(&self.network)?, CLONE_NEWNET),
+        ];
+        if inner {
+            namespaces.push((copy(&self.inner)?, CLONE_NEWUSER));
+        }
+        enter_in_child(command, namespaces);
+        Ok(())
+    }
+}
+
+fn open(path: String) -> Result<OwnedFd, Error> {
+    let opened = std::fs::File::open(&path).map(OwnedFd::from);
+    opened.map_err(Error::io("open", path))
+}
+
+/// Rules for nft(8) that go before those of the egress: this host's own addresses are refused, unless they are meant.
+/// slirp4netns reaches them as any process of the user does.
+///
+/// # Errors
+/// The addresses cannot be read.
+pub fn without_host(table: &str, means: impl Fn(IpAddr) -> bool) -> Result<String, Error> {
+    let own = own::addresses().map_err(Error::io("read", "/proc/thread-self/net"))?;
+    let mut text = String::new();
+    for (family, four) in [("ip", true), ("ip6", false)] {
+        let own: Vec<String> = own
+            .iter()
+            .filter(|address| address.is_ipv4() == four && !address.is_loopback() && !means(**address))
+            .map(ToString::to_string)
+            .collect();
+        if !own.is_empty() {
+            let _ = writeln!(
+                text,
+                "insert rule inet {table} output oifname != \"lo\" {family} daddr {{ {} }} counter name \"refused\" reject with icmpx admin-prohibited",
+                own.join(", ")
+            );
+        }
+    }
+    Ok(text)
+}
+
+/// A descriptor as the path that a program sees which inherits it.
+fn inherited_path(fd: &OwnedFd) -> PathBuf {
+    Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string())
+}
