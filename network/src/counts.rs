@@ -1,11 +1,8 @@
 //! What was refused: the counter and the destinations that the rules of a namespace remember.
 
-use crate::rules::TABLE;
-use crate::{Error, namespace, nft};
-use rustix::fd::BorrowedFd;
+use crate::Error;
 use serde::Serialize;
 use serde_json::Value;
-use std::path::Path;
 
 /// What a workload tried in vain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -16,18 +13,8 @@ pub struct Refused {
     pub destinations: Vec<String>,
 }
 
-/// Reads it.
-///
-/// # Errors
-/// The namespace cannot be entered, or what nft(8) says.
-pub fn read(namespace: BorrowedFd<'_>, nft: &Path) -> Result<Refused, Error> {
-    let text = namespace::within(namespace, || {
-        nft::ask(nft, &["-j", "list", "table", "inet", TABLE])
-    })?;
-    parse(&text)
-}
-
-fn parse(text: &str) -> Result<Refused, Error> {
+/// Reads what nft(8) prints of the table.
+pub(crate) fn parse(text: &str) -> Result<Refused, Error> {
     let all: Value = serde_json::from_str(text).map_err(|error| Error::Rules {
         what: "list rules",
         why: error.to_string(),

@@ -74,6 +74,9 @@ pub enum Error {
         /// By whom.
         by: String,
     },
+    /// A network without root.
+    #[error(transparent)]
+    User(crate::rootless::Error),
     /// A thread ended without an answer: a defect.
     #[error("network: the thread that prepares it has failed")]
     Thread,

@@ -21,6 +21,7 @@ pub mod egress;
 mod error;
 pub mod firewall;
 pub mod host;
+pub mod inside;
 pub mod link;
 pub mod names;
 pub mod namespace;

@@ -1,17 +1,13 @@
 //! Being in another network namespace: in a thread of its own, so that this process stays where it is.
 
-use crate::admit::{Admit, NotAdmitted};
-use crate::{Error, nft, rules};
+use crate::{Error, nft};
 use nucleus_netlink::Socket;
 use nucleus_sys::clone::{setns, unshare};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
 
 /// `CLONE_NEWNET` of `linux/sched.h`.
 const CLONE_NEWNET: i32 = 0x4000_0000;
@@ -82,50 +78,4 @@ pub fn within<T: Send>(
 /// As [`within`], and what nft(8) says.
 pub fn rules_in(namespace: BorrowedFd<'_>, nft: &Path) -> Result<String, Error> {
     within(namespace, || nft::ask(nft, &["-s", "list", "ruleset"]))
-}
-
-/// The rules of a namespace, as far as names change them.
-#[derive(Debug)]
-pub struct Names {
-    namespace: OwnedFd,
-    nft: PathBuf,
-    /// Until when an address is permitted.
-    until: BTreeMap<IpAddr, Instant>,
-}
-
-impl Names {
-    /// Those of this namespace.
-    pub fn of(namespace: OwnedFd, nft: PathBuf) -> Self {
-        Self {
-            namespace,
-            nft,
-            until: BTreeMap::new(),
-        }
-    }
-}
-
-impl Admit for Names {
-    fn admit(&mut self, addresses: &[(IpAddr, Duration)]) -> Result<(), NotAdmitted> {
-        let now = Instant::now();
-        self.until.retain(|_, until| *until > now);
-        // An element is replaced, and must not lose what is left of its time.
-        let mut wanted = BTreeMap::new();
-        for (address, time) in addresses {
-            let until = now + *time;
-            if self.until.get(address).is_none_or(|there| *there < until) {
-                let longest = wanted.entry(*address).or_insert(until);
-                *longest = until.max(*longest);
-            }
-        }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let text = rules::admitted(wanted.iter().map(|(address, until)| (*address, *until - now)));
-        within(self.namespace.as_fd(), || {
-            nft::apply(&self.nft, &text, "permit the addresses of a name").map(drop)
-        })
-        .map_err(|error| NotAdmitted(Box::new(error)))?;
-        self.until.extend(wanted);
-        Ok(())
-    }
 }

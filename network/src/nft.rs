@@ -31,14 +31,21 @@ pub struct Begun(Child);
 /// # Errors
 /// The program cannot be started.
 pub fn begin(program: &Path, text: &str) -> Result<Begun, Error> {
-    let start = |error| Error::io("start", program, error);
-    let mut child = Command::new(program)
+    begin_with(Command::new(program), text)
+}
+
+/// The same with a command that begins elsewhere.
+///
+/// # Errors
+/// The program cannot be started.
+pub fn begin_with(mut command: Command, text: &str) -> Result<Begun, Error> {
+    let mut child = command
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(start)?;
+        .map_err(|error| Error::io("start", Path::new(command.get_program()), error))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ends before it has read all of it says why by itself.
         let _ = stdin.write_all(text.as_bytes());
@@ -75,11 +82,19 @@ pub fn apply(program: &Path, text: &str, what: &'static str) -> Result<String, E
 /// # Errors
 /// It cannot be started, or what it says.
 pub fn ask(program: &Path, arguments: &[&str]) -> Result<String, Error> {
-    let output = Command::new(program)
+    ask_with(Command::new(program), arguments)
+}
+
+/// The same with a command that begins elsewhere.
+///
+/// # Errors
+/// It cannot be started, or what it says.
+pub fn ask_with(mut command: Command, arguments: &[&str]) -> Result<String, Error> {
+    let output = command
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| Error::io("start", program, error))?;
+        .map_err(|error| Error::io("start", Path::new(command.get_program()), error))?;
     said("list rules", &output)
 }
 

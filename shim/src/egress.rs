@@ -2,19 +2,34 @@
 
 use crate::events::Events;
 use crate::launch::Faults;
+use crate::network_keeper::NetworkKeeper;
 use crate::request::Request;
+use crate::run::Call;
 use crate::store::Sandbox;
-use nucleus_network::bridge::{self, Network, Preparing, Wish};
+use crate::upkeep::{Order, Upkeep};
+use anyhow::Context;
+use nucleus_network::bridge::{self, Wish};
 use nucleus_network::egress::{self, Egress, Publish};
+use nucleus_network::inside::{Owner, Rules};
 use nucleus_network::names::Pattern;
 use nucleus_network::pool::Pool;
-use nucleus_network::{counts, namespace};
+use nucleus_network::resolver::{RESOLV_CONF as WITH_RESOLVER, Sockets, servers};
+use nucleus_network::{counts, link, rootless, rules};
 use rustix::fd::AsFd;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The name in a bundle of what is mounted at `/etc/resolv.conf` in a root directory of the caller.
 pub const RESOLV_CONF: &str = "resolv.conf";
+
+/// What root has to take back of a sandbox's network.
+const RECORD: &str = "network.json";
+/// A file that says that the network is a user's.
+const USERS: &str = "network.user";
+/// The interface that leads out, whoever made it.
+pub const INTERFACE: &str = link::INSIDE;
 
 /// A network that is made for a sandbox.
 #[derive(Debug, Clone)]
@@ -46,6 +61,12 @@ impl Bridge {
                 .collect()
         }
         let broker = request.credential_broker.as_deref().map(egress::broker);
+        let named = all(faults, "dns", &request.dns, egress::server);
+        let servers = if request.egress_domain.is_empty() {
+            named
+        } else {
+            faults.note("dns", or_the_hosts(named)).unwrap_or_default()
+        };
         let pool = request.network_subnet.as_deref().map(Pool::new);
         Self {
             egress: Egress {
@@ -56,7 +77,7 @@ impl Bridge {
                 }),
                 tcp_ports: request.egress_tcp_port.clone(),
                 udp_ports: request.egress_udp_port.clone(),
-                servers: all(faults, "dns", &request.dns, egress::server),
+                servers,
                 broker: broker.and_then(|broker| faults.note("credential-broker", broker)),
             },
             published: all(faults, "publish", &request.publish, egress::publish),
@@ -85,14 +106,54 @@ impl Bridge {
         if self.egress.names.is_empty() {
             "# no name is permitted: --egress-domain\n".into()
         } else {
-            "nameserver 127.0.0.1\n".into()
+            WITH_RESOLVER.into()
         }
+    }
+}
+
+/// The named servers, or those that this host asks.
+fn or_the_hosts(named: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    match servers::of_resolv_conf(&text) {
+        none if none.is_empty() => Err("this host's /etc/resolv.conf names no server: name one".into()),
+        servers => Ok(servers),
     }
 }
 
 /// Where is noted what has to be taken back of a sandbox's network.
 pub fn record(sandbox: &Sandbox) -> PathBuf {
-    sandbox.directory().join("network.json")
+    sandbox.directory().join(RECORD)
+}
+
+/// A network that is being made.
+#[derive(Debug)]
+pub enum Preparing {
+    /// By root, in threads.
+    Root(bridge::Preparing),
+    /// By a user: it is made when it is waited for.
+    User,
+}
+
+/// A network that is there.
+#[derive(Debug)]
+pub struct Network {
+    /// With the descriptor that the bundle names.
+    rules: Rules,
+    kept: Kept,
+}
+
+/// Who keeps it up.
+#[derive(Debug)]
+enum Kept {
+    /// This process.
+    Here(Upkeep),
+    /// A process of its own, which waits for the workload's number.
+    There(NetworkKeeper),
+    /// The kernel alone.
+    Nobody,
 }
 
 /// Begins to make the network of a launch that asks for one, and tells the launch where its namespace is.
@@ -108,6 +169,12 @@ pub fn begin(
     };
     let path = sandbox.directory().join(RESOLV_CONF);
     std::fs::write(&path, bridge.resolv_conf()).map_err(crate::run::at("write", &path))?;
+    if !rustix::process::geteuid().is_root() {
+        let path = sandbox.directory().join(USERS);
+        std::fs::write(&path, "").map_err(crate::run::at("write", &path))?;
+        bridge.namespace = rootless::INHERITED.into();
+        return Ok(Some(Preparing::User));
+    }
     sandbox.networked = true;
     let preparing = bridge::begin(Wish {
         name: launch.name.clone(),
@@ -117,50 +184,126 @@ pub fn begin(
         record: record(sandbox),
     })?;
     bridge.namespace = preparing.path();
-    Ok(Some(preparing))
+    Ok(Some(Preparing::Root(preparing)))
 }
 
-/// Waits until it is ready, and tells of it.
+/// Waits until it is ready, and tells of it. From then on it is kept up, by this process or, detached, by another one.
 ///
 /// # Errors
 /// What could not be made.
 #[expect(clippy::print_stderr, reason = "warnings are for the caller")]
-pub fn finish(preparing: Preparing, events: &mut Events, quiet: bool) -> Result<Network, anyhow::Error> {
-    let network = preparing.finish()?;
-    for warning in network.warnings.iter().filter(|_| !quiet) {
-        eprintln!("nucleus: warning: {warning}");
-    }
-    let addresses = &network.addresses;
-    events.write(
-        "network",
-        &json!({"link": addresses.link, "addresses": [addresses.four, addresses.six]}),
-    )?;
-    Ok(network)
+pub fn finish(
+    preparing: Preparing,
+    bridge: &Bridge,
+    sandbox: &Sandbox,
+    call: &Call,
+    events: &mut Events,
+) -> Result<Network, anyhow::Error> {
+    let resolves = !bridge.egress.names.is_empty();
+    let (rules, sockets) = match preparing {
+        Preparing::Root(preparing) => {
+            let network = preparing.finish()?;
+            for warning in network.warnings.iter().filter(|_| !call.quiet) {
+                eprintln!("nucleus: warning: {warning}");
+            }
+            let addresses = &network.addresses;
+            events.write(
+                "network",
+                &json!({"link": addresses.link, "addresses": [addresses.four, addresses.six]}),
+            )?;
+            let sockets = resolves.then(|| Sockets::open_in(network.namespace.as_fd()));
+            let sockets = sockets
+                .transpose()
+                .context("bind to port 53 in the sandbox's network")?;
+            (Rules::new(Owner::Root(network.namespace))?, sockets)
+        }
+        Preparing::User => {
+            let (space, sockets) = rootless::Space::make(resolves)?;
+            let rules = Rules::new(Owner::User(space))?;
+            let mut text = rules::inside(&bridge.egress, &bridge.published);
+            text += &rootless::without_host(rules::TABLE, |address| bridge.egress.means(address))?;
+            rules.load(&text, "load the rules of egress")?;
+            events.write("network", &json!({"program": "slirp4netns"}))?;
+            (rules, sockets)
+        }
+    };
+    let order = Order::new(
+        &sandbox.name,
+        sandbox.directory(),
+        &bridge.egress,
+        &bridge.published,
+        call.events.as_deref(),
+    );
+    let kept = if rules.space().is_none() && sockets.is_none() {
+        Kept::Nobody
+    } else if call.detach {
+        Kept::There(NetworkKeeper::start(&order, rules.try_clone()?, sockets)?)
+    } else {
+        Kept::Here(Upkeep::start(&order, rules.try_clone()?, sockets, events)?)
+    };
+    Ok(Network { rules, kept })
 }
 
-/// Tells what the workload tried in vain.
-///
-/// # Errors
-/// The counters cannot be read, or as write(2).
-#[expect(clippy::print_stderr, reason = "what was refused is for the caller")]
-pub fn tell_refused(network: &Network, events: &mut Events, quiet: bool) -> Result<(), anyhow::Error> {
-    let refused = counts::read(network.namespace.as_fd(), &network.nft)?;
-    if refused.packets == 0 {
-        return Ok(());
+impl Network {
+    /// Lets a runtime begin where it inherits the network, if it cannot join it.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn enter(&self, command: &mut Command) -> Result<(), anyhow::Error> {
+        match self.rules.space() {
+            Some(space) => Ok(space.as_user(command)?),
+            None => Ok(()),
+        }
     }
-    events.write(
-        "egress-denied",
-        &json!({"packets": refused.packets, "destinations": refused.destinations}),
-    )?;
-    if !quiet {
-        let to = match refused.destinations.as_slice() {
-            [] => String::new(),
-            [one] => format!(" to {one}"),
-            [one, rest @ ..] => format!(" to {one} and {} others", rest.len()),
-        };
-        eprintln!("nucleus: egress refused: {} packets{to}", refused.packets);
+
+    /// Leaves the network of a detached workload, if it began, to who keeps it up.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn leave(self, pid: Option<i32>) -> Result<(), anyhow::Error> {
+        match (self.kept, pid) {
+            (Kept::There(keeper), Some(pid)) => keeper.watch(pid).context("tell the keeper of the network"),
+            (Kept::There(keeper), None) => {
+                keeper.stop();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
-    Ok(())
+
+    /// Tells what the workload tried in vain.
+    ///
+    /// # Errors
+    /// The counters cannot be read, or as write(2).
+    #[expect(clippy::print_stderr, reason = "what was refused is for the caller")]
+    pub fn tell_refused(&self, events: &mut Events, quiet: bool) -> Result<(), anyhow::Error> {
+        if let (Kept::Here(upkeep), false) = (&self.kept, quiet) {
+            let refused = upkeep.refused();
+            let names: Vec<&str> = refused.iter().map(|(name, _)| name.as_str()).collect();
+            match names.as_slice() {
+                [] => {}
+                [one] => eprintln!("nucleus: name refused: {one} (--egress-domain permits names)"),
+                [one, rest @ ..] => eprintln!("nucleus: names refused: {one} and {} others", rest.len()),
+            }
+        }
+        let refused = self.rules.refused()?;
+        if refused.packets == 0 {
+            return Ok(());
+        }
+        events.write(
+            "egress-denied",
+            &json!({"packets": refused.packets, "destinations": refused.destinations}),
+        )?;
+        if !quiet {
+            let to = match refused.destinations.as_slice() {
+                [] => String::new(),
+                [one] => format!(" to {one}"),
+                [one, rest @ ..] => format!(" to {one} and {} others", rest.len()),
+            };
+            eprintln!("nucleus: egress refused: {} packets{to}", refused.packets);
+        }
+        Ok(())
+    }
 }
 
 /// What a running sandbox tried in vain; `None` if it has no rules of ours.
@@ -168,10 +311,22 @@ pub fn tell_refused(network: &Network, events: &mut Events, quiet: bool) -> Resu
 /// # Errors
 /// The counters cannot be read.
 pub fn refused_of(directory: &Path, pid: i32) -> Result<Option<counts::Refused>, anyhow::Error> {
-    if !directory.join("network.json").exists() {
+    let user = is_users(directory);
+    if !user && !directory.join(RECORD).exists() {
         return Ok(None);
     }
-    let namespace = namespace::open(&namespace::of(pid))?;
-    let nft = nucleus_network::nft::find()?;
-    Ok(Some(counts::read(namespace.as_fd(), &nft)?))
+    Ok(Some(Rules::of(pid, user)?.refused()?))
+}
+
+/// Lets a runtime's command for a running sandbox begin where it is in the sandbox's network.
+///
+/// # Errors
+/// There is no such process, or it is somebody else's.
+pub fn enter_again(pid: i32, command: &mut Command) -> Result<(), anyhow::Error> {
+    Ok(rootless::Space::of(pid)?.as_user(command)?)
+}
+
+/// Whether a sandbox's network is a user's, which runtimes cannot join.
+pub fn is_users(directory: &Path) -> bool {
+    directory.join(USERS).exists()
 }

@@ -29,6 +29,17 @@ impl Events {
         })
     }
 
+    /// The same place, for another thread.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(Self {
+            name: self.name.clone(),
+            to: self.to.as_ref().map(File::try_clone).transpose()?,
+        })
+    }
+
     /// Writes one event, with `more` as further fields.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub mod kernel_log;
 pub mod landlock;
 pub mod launch;
 pub mod mode;
+pub mod network_keeper;
 pub mod parse;
 pub mod policy;
 pub mod protected;
@@ -37,6 +38,7 @@ pub mod skeleton;
 pub mod store;
 pub mod supervise;
 pub mod unit;
+pub mod upkeep;
 pub mod workspace;
 
 /// The annotation that carries the Landlock rules.

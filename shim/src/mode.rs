@@ -241,7 +241,7 @@ impl Judge {
         self.egress(request);
         match network {
             Network::None => return,
-            Network::Bridge => return self.bridge(facts),
+            Network::Bridge => return self.bridge(request, facts),
             Network::GvisorHost if !facts.gvisor => {
                 self.refuse("network", "gvisor-host is for --runtime gvisor alone");
                 return;
@@ -258,9 +258,12 @@ impl Judge {
         }
     }
 
-    fn bridge(&mut self, facts: &Facts) {
-        if facts.uid != 0 {
-            self.refuse("network", "bridge needs root");
+    fn bridge(&mut self, request: &Request, facts: &Facts) {
+        if facts.uid != 0 && request.network_subnet.is_some() {
+            self.refuse(
+                "network-subnet",
+                "without root the addresses are slirp4netns's own",
+            );
         }
         if facts.gvisor {
             self.refuse("network", "bridge is not there under gVisor");

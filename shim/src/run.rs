@@ -5,7 +5,7 @@ use crate::attested::Attested;
 use crate::begin::begin;
 use crate::bundle;
 use crate::context;
-use crate::egress;
+use crate::egress::{self, Network, Preparing};
 use crate::ending::Ending;
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
@@ -24,7 +24,7 @@ use crate::store::{Sandbox, Store};
 use crate::supervise::{self, Supervised};
 use crate::workspace::copies::Copies;
 use crate::workspace::{around, guard};
-use nucleus_network::bridge::Preparing;
+use anyhow::Context;
 use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
 use oci_spec::runtime::Spec;
 use serde_json::json;
@@ -171,6 +171,12 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     anyhow::ensure!(
         decided.program.kind == Runtime::Native || request.console_socket.is_none() && !request.terminal,
         "terminal, console-socket: only with nucleus-runtime"
+    );
+    anyhow::ensure!(
+        decided.program.kind == Runtime::Native
+            || decided.launch.bridge.is_none()
+            || rustix::process::geteuid().is_root(),
+        "network: bridge without root: only with nucleus-runtime, which takes over a network that it cannot join"
     );
     // Nobody would be there to hold the workload to it.
     anyhow::ensure!(
@@ -326,10 +332,46 @@ fn in_sandbox(
     let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), &place)?;
     sandbox.root = bundle.kept.take();
     let network = network
-        .map(|preparing| egress::finish(preparing, events, call.quiet))
+        .zip(launch.bridge.as_ref())
+        .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))
         .transpose()?;
+    let outcome = started(decided, store, sandbox, &bundle, network.as_ref(), call, events);
+    match network {
+        Some(network) if call.detach => {
+            let begun = outcome.as_ref().is_ok_and(|code| *code == 0);
+            let pid = begun.then(|| pid_of(decided, store)).transpose()?;
+            network.leave(pid)?;
+        }
+        _ => {}
+    }
+    outcome
+}
+
+/// The workload's process, or who runs it for the runtime.
+fn pid_of(decided: &Decided, store: &Store) -> Result<i32, anyhow::Error> {
+    let output = decided
+        .program
+        .command(&store.runtime_root())
+        .args(["state", &decided.launch.name])
+        .stdin(Stdio::null())
+        .output()?;
+    let state: serde_json::Value = serde_json::from_slice(&output.stdout).context("the runtime's state")?;
+    let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.context("the runtime's state has no pid")
+}
+
+fn started(
+    decided: &Decided,
+    store: &Store,
+    sandbox: &Sandbox,
+    bundle: &Bundle,
+    network: Option<&Network>,
+    call: &Call,
+    events: &mut Events,
+) -> Result<i32, anyhow::Error> {
+    let launch = &decided.launch;
     if decided.program.kind != Runtime::Native {
-        return foreign::run(decided, &bundle, store, sandbox, call, events);
+        return foreign::run(decided, bundle, store, sandbox, call, events);
     }
     let mut runtime = Protected::new(&decided.program.path);
     runtime
@@ -338,6 +380,9 @@ fn in_sandbox(
         .arg(store.runtime_root())
         .args([if call.create { "create" } else { "run" }, "--bundle"])
         .arg(sandbox.directory());
+    if let Some(network) = network {
+        network.enter(&mut runtime.command)?;
+    }
     // Open until the container is created.
     let verified = match &decided.rootfs {
         Some(rootfs) => Some(rootfs.inherited()?),
@@ -359,7 +404,7 @@ fn in_sandbox(
         if let Some(keeper) = &keeper {
             runtime.command.arg("--console-socket").arg(&keeper.console);
         }
-        let outcome = detached(runtime, decided, &bundle, sandbox, call, events);
+        let outcome = detached(runtime, decided, bundle, sandbox, call, events);
         if let (Some(keeper), false) = (keeper, outcome.as_ref().is_ok_and(|code| *code == 0)) {
             keeper.stop();
         }
@@ -367,7 +412,7 @@ fn in_sandbox(
     }
     let begun = kernel_log::now();
     let mut supervised = Supervised::start(runtime, &launch.name, true)?;
-    let Some(pid) = begin(&mut supervised, decided, &bundle, call, events)? else {
+    let Some(pid) = begin(&mut supervised, decided, bundle, call, events)? else {
         return not_started(&mut supervised, events);
     };
     let (status, timed_out) = supervised.wait(launch.timeout)?;
@@ -379,8 +424,8 @@ fn in_sandbox(
         status = status.behind_init();
         killed = Killed::User(launch.ids.outside().0);
     }
-    if let Some(network) = &network {
-        egress::tell_refused(network, events, call.quiet)?;
+    if let Some(network) = network {
+        network.tell_refused(events, call.quiet)?;
     }
     let mut ending = Ending::of(status, timed_out);
     if let Ending::Seccomp(call) = &mut ending {

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use holder::main;
-pub use slirp::{Forward, Slirp};
+pub use slirp::{Forward, Slirp, Watch};
 
 pub(crate) const CLONE_NEWUSER: i32 = 0x1000_0000;
 pub(crate) const CLONE_NEWNET: i32 = 0x4000_0000;
@@ -129,14 +129,38 @@ impl Space {
         self.enter(command, true)
     }
 
-    fn enter(&self, command: &mut Command, inner: bool) -> Result<(), Error> {
+    /// The same namespaces.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn try_clone(&self) -> Result<Self, Error> {
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(Error::io("dup", "the namespaces"));
-        let mut namespaces = vec![
-            (copy(&self.outer)?, CLONE_NEWUSER),
-            (copy(&self.network)?, CLONE_NEWNET),
-        ];
+        Ok(Self {
+            network: copy(&self.network)?,
+            outer: copy(&self.outer)?,
+            inner: copy(&self.inner)?,
+        })
+    }
+
+    /// Outer, network, inner.
+    pub fn into_fds(self) -> [OwnedFd; 3] {
+        [self.outer, self.network, self.inner]
+    }
+
+    /// What [`into_fds`](Self::into_fds) gave.
+    pub fn from_fds(outer: OwnedFd, network: OwnedFd, inner: OwnedFd) -> Self {
+        Self {
+            network,
+            outer,
+            inner,
+        }
+    }
+
+    fn enter(&self, command: &mut Command, inner: bool) -> Result<(), Error> {
+        let [outer, network, inner_one] = self.try_clone()?.into_fds();
+        let mut namespaces = vec![(outer, CLONE_NEWUSER), (network, CLONE_NEWNET)];
         if inner {
-            namespaces.push((copy(&self.inner)?, CLONE_NEWUSER));
+            namespaces.push((inner_one, CLONE_NEWUSER));
         }
         enter_in_child(command, namespaces);
         Ok(())

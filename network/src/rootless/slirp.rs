@@ -2,9 +2,10 @@
 
 use super::{Error, Space, inherited_path};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long it may take until there is a way out.
@@ -41,7 +43,8 @@ pub struct Forward {
 #[derive(Debug)]
 pub struct Slirp {
     child: Child,
-    exit: OwnedFd,
+    /// It ends when this is closed.
+    _exit: OwnedFd,
 }
 
 impl Slirp {
@@ -98,7 +101,7 @@ impl Slirp {
         }
         let child = command.spawn().map_err(Error::io("start", "slirp4netns"))?;
         drop((ready_there, exit_there, outer, network));
-        let mut slirp = Self { child, exit };
+        let mut slirp = Self { child, _exit: exit };
         slirp.wait_until_ready(&ready, &path)?;
         for forward in forwards {
             forward.open(&socket)?;
@@ -128,14 +131,49 @@ impl Slirp {
         Err(Error::Slirp(format!("{said}{remedy}")))
     }
 
-    /// Its process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Tells when it has ended by itself, from a thread of its own.
+    ///
+    /// # Errors
+    /// As pidfd_open(2), pipe(2) and clone(2).
+    pub fn watch(&self, lost: impl FnOnce() + Send + 'static) -> Result<Watch, Error> {
+        let failed = |error| Error::io("watch", "slirp4netns")(error);
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        let (until, stop) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
+        let thread = std::thread::Builder::new()
+            .name("slirp4netns".into())
+            .spawn(move || {
+                nucleus_sys::signal::block_all();
+                let mut fds = [
+                    PollFd::new(&until, PollFlags::IN),
+                    PollFd::new(&pidfd, PollFlags::IN),
+                ];
+                let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+                if polled.is_ok() && fds[0].revents().is_empty() {
+                    lost();
+                }
+            });
+        Ok(Watch {
+            stop: Some(stop),
+            thread: Some(thread.map_err(failed)?),
+        })
     }
+}
 
-    /// What keeps it alive while it is open.
-    pub fn life(&self) -> rustix::fd::BorrowedFd<'_> {
-        self.exit.as_fd()
+/// A watch that ends when this is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Option<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -130,6 +130,11 @@ impl Exec {
         let store = Store::open(root)?;
         let directory = store.directory(&self.name)?;
         let mut command = runtime(&store, &self.name)?;
+        if crate::egress::is_users(&directory) {
+            let state = state_of(&store, &self.name)?.map_err(anyhow::Error::msg)?;
+            let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            crate::egress::enter_again(pid.context("it has no process")?, &mut command)?;
+        }
         command.arg("exec");
         if Program::recorded(&directory).is_some_and(|program| program.kind == Runtime::Gvisor) {
             // Others take the user of the workload by themselves; runsc would take root.

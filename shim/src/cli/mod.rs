@@ -61,6 +61,16 @@ enum Command {
     /// Hold the terminal of a detached sandbox
     #[command(hide = true)]
     Keep,
+    /// Keep up the network of a detached sandbox
+    #[command(hide = true)]
+    KeepNetwork,
+    /// Make the namespaces of a user's network
+    #[command(hide = true)]
+    HoldNetwork {
+        /// With the resolver's sockets
+        #[arg(long)]
+        resolver: bool,
+    },
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
     /// End a sandbox: SIGTERM, and SIGKILL after a while
@@ -116,6 +126,8 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Exec(exec) => exec.run(root),
         Command::Attach(attach) => attach.run(root),
         Command::Keep => Ok(crate::keeper::main().map(|()| 0)?),
+        Command::KeepNetwork => crate::network_keeper::main().map(|()| 0),
+        Command::HoldNetwork { resolver } => Ok(nucleus_network::rootless::main(resolver).map(|()| 0)?),
         Command::Logs(logs) => logs.run(root),
         Command::Create(create) => create.run(root, quiet),
         Command::Start(start) => start.run(root),

@@ -2,7 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test file uses all of it")]
 
+pub mod world;
+
 use serde_json::Value;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,0 +1,161 @@
+//! The rules of a sandbox's network, wherever their owner is: what nft(8) is asked about them.
+
+use crate::admit::{Admit, NotAdmitted};
+use crate::counts::{self, Refused};
+use crate::rootless::{self, CLONE_NEWNET, Space};
+use crate::{Error, namespace, nft, rules};
+use nucleus_sys::clone::enter_in_child;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The rules of one network namespace.
+#[derive(Debug)]
+pub struct Rules {
+    nft: PathBuf,
+    owner: Owner,
+    /// Until when the address of a name is permitted.
+    until: BTreeMap<IpAddr, Instant>,
+}
+
+/// Who may change them.
+#[derive(Debug)]
+pub enum Owner {
+    /// The host's root, in whose user namespace the network was made.
+    Root(OwnedFd),
+    /// A user, through namespaces of its own.
+    User(Space),
+}
+
+impl Rules {
+    /// Those of a network that this process has made.
+    ///
+    /// # Errors
+    /// There is no nft(8).
+    pub fn new(owner: Owner) -> Result<Self, Error> {
+        let nft = nft::find()?;
+        Ok(Self {
+            nft,
+            owner,
+            until: BTreeMap::new(),
+        })
+    }
+
+    /// Those of a running workload, made by `user` without root.
+    ///
+    /// # Errors
+    /// There is no such process, or no nft(8).
+    pub fn of(pid: i32, user: bool) -> Result<Self, Error> {
+        Self::new(if user {
+            Owner::User(Space::of(pid)?)
+        } else {
+            Owner::Root(namespace::open(&namespace::of(pid))?)
+        })
+    }
+
+    /// Their namespace.
+    pub fn namespace(&self) -> BorrowedFd<'_> {
+        match &self.owner {
+            Owner::Root(namespace) => namespace.as_fd(),
+            Owner::User(space) => space.network.as_fd(),
+        }
+    }
+
+    /// The namespaces of a user's network.
+    pub fn space(&self) -> Option<&Space> {
+        match &self.owner {
+            Owner::Root(_) => None,
+            Owner::User(space) => Some(space),
+        }
+    }
+
+    /// The same rules, without what is known of the times of addresses.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let owner = match &self.owner {
+            Owner::Root(namespace) => Owner::Root(duplicate(namespace)?),
+            Owner::User(space) => Owner::User(space.try_clone()?),
+        };
+        Ok(Self {
+            nft: self.nft.clone(),
+            owner,
+            until: BTreeMap::new(),
+        })
+    }
+
+    /// The descriptors that they are known by: one, or those of [`Space::into_fds`].
+    pub fn into_fds(self) -> Vec<OwnedFd> {
+        match self.owner {
+            Owner::Root(namespace) => vec![namespace],
+            Owner::User(space) => space.into_fds().into(),
+        }
+    }
+
+    /// Loads a text, whole or not at all.
+    ///
+    /// # Errors
+    /// What nft(8) says.
+    pub fn load(&self, text: &str, what: &'static str) -> Result<(), Error> {
+        nft::begin_with(self.command()?, text)?.end(what).map(drop)
+    }
+
+    /// What was refused until now.
+    ///
+    /// # Errors
+    /// What nft(8) says.
+    pub fn refused(&self) -> Result<Refused, Error> {
+        let arguments = ["-j", "list", "table", "inet", rules::TABLE];
+        counts::parse(&nft::ask_with(self.command()?, &arguments)?)
+    }
+
+    fn command(&self) -> Result<Command, Error> {
+        let mut command = Command::new(&self.nft);
+        match &self.owner {
+            Owner::Root(namespace) => {
+                enter_in_child(&mut command, vec![(duplicate(namespace)?, CLONE_NEWNET)]);
+            }
+            Owner::User(space) => space.as_owner(&mut command)?,
+        }
+        Ok(command)
+    }
+}
+
+fn duplicate(namespace: &OwnedFd) -> Result<OwnedFd, Error> {
+    let copy = namespace.try_clone();
+    copy.map_err(|error| Error::io("dup", Path::new("the namespace"), error))
+}
+
+impl Admit for Rules {
+    fn admit(&mut self, addresses: &[(IpAddr, Duration)]) -> Result<(), NotAdmitted> {
+        let now = Instant::now();
+        self.until.retain(|_, until| *until > now);
+        // An element is replaced, and must not lose what is left of its time.
+        let mut wanted = BTreeMap::new();
+        for (address, time) in addresses {
+            let until = now + *time;
+            if self.until.get(address).is_none_or(|there| *there < until) {
+                let longest = wanted.entry(*address).or_insert(until);
+                *longest = until.max(*longest);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let text = rules::admitted(wanted.iter().map(|(address, until)| (*address, *until - now)));
+        let loaded = self.load(&text, "permit the addresses of a name");
+        loaded.map_err(|error| NotAdmitted(Box::new(error)))?;
+        self.until.extend(wanted);
+        Ok(())
+    }
+}
+
+impl From<rootless::Error> for Error {
+    fn from(error: rootless::Error) -> Self {
+        Self::User(error)
+    }
+}

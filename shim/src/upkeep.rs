@@ -1,0 +1,200 @@
+//! What a network needs for as long as its workload runs: somebody who answers for permitted names, and without root the
+//! way out. A thread of this process has it, or, for a detached sandbox, a process of its own ([`crate::network_keeper`]).
+
+use crate::events::Events;
+use nucleus_network::egress::{Egress, Protocol, Publish};
+use nucleus_network::inside::Rules;
+use nucleus_network::resolver::{Config, Report, Resolver, Sockets};
+use nucleus_network::rootless::{Forward, Slirp, Watch};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many refused names are told at the end.
+const TOLD: usize = 32;
+
+/// What is to be kept up, in words that another process understands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Order {
+    /// The sandbox.
+    pub name: String,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Permitted names.
+    names: Vec<String>,
+    /// Permitted networks.
+    networks: Vec<String>,
+    /// Whom to ask.
+    servers: Vec<SocketAddr>,
+    /// Ports of the host that lead in.
+    published: Vec<Publish>,
+    /// `--events`.
+    pub events: Option<String>,
+}
+
+impl Order {
+    /// For a sandbox that may reach this and is reached so.
+    pub fn new(
+        name: &str,
+        directory: &Path,
+        egress: &Egress,
+        published: &[Publish],
+        events: Option<&str>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            names: egress.names.iter().map(ToString::to_string).collect(),
+            networks: egress.networks.iter().map(ToString::to_string).collect(),
+            servers: egress.servers.clone(),
+            published: published.to_vec(),
+            events: events.map(str::to_owned),
+        }
+    }
+
+    /// Whether there are names to be answered for.
+    pub fn resolves(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    fn config(&self) -> Result<Config, anyhow::Error> {
+        let names: Result<_, _> = self.names.iter().map(|text| text.parse()).collect();
+        let networks: Result<_, _> = self.networks.iter().map(|text| text.parse()).collect();
+        Ok(Config {
+            names: names?,
+            networks: networks?,
+            servers: self.servers.clone(),
+        })
+    }
+}
+
+/// It, at work. The parts end in this order.
+#[derive(Debug)]
+pub struct Upkeep {
+    _resolver: Option<Resolver>,
+    _watch: Option<Watch>,
+    _slirp: Option<Slirp>,
+    refused: Refused,
+}
+
+/// Names that were asked for in vain, and how often.
+type Refused = Arc<Mutex<BTreeMap<String, u64>>>;
+
+impl Upkeep {
+    /// Begins: the resolver answers, and then there is a way out.
+    ///
+    /// # Errors
+    /// The parts'.
+    pub fn start(
+        order: &Order,
+        rules: Rules,
+        sockets: Option<Sockets>,
+        events: &Events,
+    ) -> Result<Self, anyhow::Error> {
+        let refused = Refused::default();
+        let owner = rules.try_clone()?;
+        let resolver = match sockets {
+            Some(sockets) => {
+                let report = reporter(events.share()?, Arc::clone(&refused));
+                Some(Resolver::start(
+                    order.config()?,
+                    sockets,
+                    Box::new(rules),
+                    report,
+                )?)
+            }
+            None => None,
+        };
+        let mut slirp = None;
+        if let Some(space) = owner.space() {
+            let forwards: Vec<Forward> = order.published.iter().map(forward).collect();
+            slirp = Some(Slirp::start(
+                space,
+                crate::egress::INTERFACE,
+                &forwards,
+                &order.directory,
+            )?);
+        }
+        let watch = match &slirp {
+            Some(slirp) => {
+                let mut events = events.share()?;
+                Some(slirp.watch(move || {
+                    // The workload has lost its network; that is told, and nothing else can be.
+                    let _ = events.write("network-lost", &json!({"program": "slirp4netns"}));
+                })?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            _resolver: resolver,
+            _watch: watch,
+            _slirp: slirp,
+            refused,
+        })
+    }
+
+    /// The names that were asked for in vain, the most frequent first.
+    pub fn refused(&self) -> Vec<(String, u64)> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = refused
+            .iter()
+            .map(|(name, count)| (name.clone(), *count))
+            .collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        all
+    }
+}
+
+fn forward(publish: &Publish) -> Forward {
+    Forward {
+        udp: publish.protocol == Protocol::Udp,
+        address: publish.address,
+        host: publish.host,
+        inside: publish.inside,
+    }
+}
+
+/// Writes what the resolver tells as events. One that cannot be written ends the resolver: nothing is to go unseen.
+fn reporter(mut events: Events, refused: Refused) -> impl FnMut(Report) + Send + 'static {
+    move |report| {
+        let (event, more) = match report {
+            Report::Refused { name, count } => {
+                if let Some(name) = &name {
+                    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    if refused.len() < TOLD || refused.contains_key(name) {
+                        *refused.entry(name.clone()).or_default() += count;
+                    }
+                }
+                ("name-refused", json!({"host": name, "count": count}))
+            }
+            Report::Resolved {
+                name,
+                addresses,
+                lasts,
+            } => (
+                "name-resolved",
+                json!({"host": name.as_str(), "addresses": addresses, "seconds": lasts.as_secs()}),
+            ),
+            Report::Filtered { name, addresses } => (
+                "name-filtered",
+                json!({"host": name.as_str(), "addresses": addresses}),
+            ),
+            Report::NotAdmitted(error) => ("rules-unchanged", json!({"error": chain(&error)})),
+            Report::Ended(error) => ("resolver-ended", json!({"error": error.to_string()})),
+        };
+        let _ = events.write(event, &more);
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
