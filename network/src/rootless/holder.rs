@@ -14,9 +14,9 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitOptions, waitpid};
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Outer, network, inner; and two sockets for each of two addresses.
 const MOST: usize = 7;
@@ -77,6 +77,55 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
         _ => None,
     });
     Ok(fds.flatten().collect())
+}
+
+/// A process in a network, as its root: slirp4netns(1) enters its sandbox through the user namespace of a process alone.
+pub(super) struct StandIn(Child);
+
+impl StandIn {
+    /// Starts it.
+    pub(super) fn start(space: &Space) -> Result<Self, Error> {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("nucleus")
+            .args(["hold-network", "--stand-in"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        space.as_owner(&mut command)?;
+        let failed = |error: io::Error| Error::Holder(error.to_string());
+        let mut child = command.spawn().map_err(failed)?;
+        // Only a program that has begun is one whose namespaces its user may look at.
+        let begun = child
+            .stdout
+            .take()
+            .map(|mut stdout| stdout.read_exact(&mut [0; 1]));
+        match begun {
+            Some(Ok(())) => Ok(Self(child)),
+            _ => Err(Error::Holder("the process in the network has died".into())),
+        }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// That process itself: it ends with its standard input, and so with who started it.
+///
+/// # Errors
+/// As read(2) and write(2).
+pub fn stand_in() -> Result<(), Error> {
+    let told = io::stdout().write_all(b"b").and_then(|()| io::stdout().flush());
+    told.and_then(|()| io::stdin().read(&mut [0; 1]).map(drop))
+        .map_err(Error::io("wait in", "the network namespace"))
 }
 
 /// The holder itself, with the socket as its standard input.

@@ -20,11 +20,10 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-pub use holder::main;
+pub use holder::{main, stand_in};
 pub use slirp::{Forward, Slirp, Watch};
 
 pub(crate) const CLONE_NEWUSER: i32 = 0x1000_0000;
@@ -32,6 +31,9 @@ pub(crate) const CLONE_NEWNET: i32 = 0x4000_0000;
 
 /// What is written in a bundle in the place of the network namespace's path: the runtime is in it already.
 pub const INHERITED: &str = "/proc/self/ns/net";
+
+/// The counter of what is refused.
+const COUNTED: &str = "counter name \"refused\"";
 
 /// Why a user has no network.
 #[derive(Debug, thiserror::Error)]
@@ -186,18 +188,19 @@ pub fn without_host(table: &str, means: impl Fn(IpAddr) -> bool) -> Result<Strin
             .filter(|address| address.is_ipv4() == four && !address.is_loopback() && !means(**address))
             .map(ToString::to_string)
             .collect();
-        if !own.is_empty() {
-            let _ = writeln!(
-                text,
-                "insert rule inet {table} output oifname != \"lo\" {family} daddr {{ {} }} counter name \"refused\" reject with icmpx admin-prohibited",
-                own.join(", ")
-            );
+        // Each goes in front of the one before.
+        for refusal in [
+            format!("{COUNTED} reject with icmpx admin-prohibited"),
+            format!("meta l4proto tcp {COUNTED} reject with tcp reset"),
+        ] {
+            if !own.is_empty() {
+                let own = own.join(", ");
+                let _ = writeln!(
+                    text,
+                    "insert rule inet {table} output oifname != \"lo\" {family} daddr {{ {own} }} {refusal}"
+                );
+            }
         }
     }
     Ok(text)
-}
-
-/// A descriptor as the path that a program sees which inherits it.
-fn inherited_path(fd: &OwnedFd) -> PathBuf {
-    Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string())
 }

@@ -1,6 +1,6 @@
 //! slirp4netns(1): the way out of a user's network, as sockets of the user's own.
 
-use super::{Error, Space, inherited_path};
+use super::{Error, Space, holder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -67,9 +67,7 @@ impl Slirp {
         };
         let (ready, ready_there) = pair()?;
         let (exit_there, exit) = pair()?;
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(Error::io("dup", "the namespaces"));
-        let (outer, network) = (copy(&space.outer)?, copy(&space.network)?);
-        let inherited = [&ready_there, &exit_there, &outer, &network];
+        let stand_in = holder::StandIn::start(space)?;
         let mut command = Command::new(program);
         command
             .args([
@@ -80,27 +78,25 @@ impl Slirp {
             ])
             .args(["--enable-sandbox", "--enable-seccomp"])
             .arg(format!("--ready-fd={}", ready_there.as_raw_fd()))
-            .arg(format!("--exit-fd={}", exit_there.as_raw_fd()))
-            .args(["--netns-type=path", "--userns-path"])
-            .arg(inherited_path(&outer));
+            .arg(format!("--exit-fd={}", exit_there.as_raw_fd()));
         let socket = directory.join("slirp4netns.sock");
         if !forwards.is_empty() {
             command.arg("--api-socket").arg(&socket);
         }
         command
-            .arg(inherited_path(&network))
+            .arg(stand_in.id().to_string())
             .arg(interface)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(Error::io("dup", &path))?)
             .stderr(log)
             // The terminal's signals are for the workload.
             .process_group(0);
-        for fd in inherited {
+        for fd in [&ready_there, &exit_there] {
             fcntl_setfd(fd, FdFlags::empty())
                 .map_err(|errno| Error::io("fcntl", "slirp4netns")(errno.into()))?;
         }
         let child = command.spawn().map_err(Error::io("start", "slirp4netns"))?;
-        drop((ready_there, exit_there, outer, network));
+        drop((ready_there, exit_there));
         let mut slirp = Self { child, _exit: exit };
         slirp.wait_until_ready(&ready, &path)?;
         for forward in forwards {

@@ -70,6 +70,9 @@ enum Command {
         /// With the resolver's sockets
         #[arg(long)]
         resolver: bool,
+        /// Be a process in such a network
+        #[arg(long, conflicts_with = "resolver")]
+        stand_in: bool,
     },
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
@@ -127,7 +130,8 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Attach(attach) => attach.run(root),
         Command::Keep => Ok(crate::keeper::main().map(|()| 0)?),
         Command::KeepNetwork => crate::network_keeper::main().map(|()| 0),
-        Command::HoldNetwork { resolver } => Ok(nucleus_network::rootless::main(resolver).map(|()| 0)?),
+        Command::HoldNetwork { stand_in: true, .. } => Ok(nucleus_network::rootless::stand_in().map(|()| 0)?),
+        Command::HoldNetwork { resolver, .. } => Ok(nucleus_network::rootless::main(resolver).map(|()| 0)?),
         Command::Logs(logs) => logs.run(root),
         Command::Create(create) => create.run(root, quiet),
         Command::Start(start) => start.run(root),
