@@ -357,3 +357,55 @@ fn sigkill_of_nucleus_ends_the_resolver_and_leaves_nothing() {
     bed.nucleus(&["run", "--", "true"]).exits(0);
     eventually("nothing is left", || bed.world.left().is_empty());
 }
+
+#[test]
+fn musl_and_node_resolve_by_it_too() {
+    let Some(bed) = Bed::new() else { return };
+    let directory = bed.place.path("programs");
+    std::fs::create_dir(&directory).expect("mkdir");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probes/lookup.c");
+    let built = std::process::Command::new("musl-gcc")
+        .args(["-static", "-o"])
+        .arg(directory.join("lookup"))
+        .arg(source)
+        .status();
+    assert!(built.expect("musl-gcc (musl-tools)").success());
+    let script = format!(
+        "./lookup a.test other.test alias.test
+         node -e 'const dns = require(\"dns\")
+dns.lookup(\"a.test\", 4, (e, a) => {{ console.log(a)
+dns.lookup(\"other.test\", e => {{ console.log(e.code)
+dns.resolve6(\"a.test\", (e, a) => {{ console.log(a[0])
+dns.resolveTxt(\"a.test\", e => {{ console.log(e.code) }}) }}) }}) }})'
+         busybox nslookup a.test 127.0.0.1 | grep -c {}",
+        PUBLIC[0]
+    );
+    let workspace = directory.to_str().expect("UTF-8");
+    let options = [
+        "--workspace",
+        workspace,
+        "--workspace-exec",
+        "--egress-domain",
+        "a.test",
+        "--egress-domain",
+        "alias.test",
+    ];
+    let finished = bed.sh(&options, &script);
+    let lines: Vec<&str> = finished.exits(0).lines().collect();
+    let unknown = "Name does not resolve";
+    assert_eq!(
+        lines,
+        [
+            PUBLIC[0],
+            unknown,
+            PUBLIC[1],
+            PUBLIC[0],
+            "ENOTFOUND",
+            PUBLIC6,
+            "ENODATA",
+            "1"
+        ],
+        "{finished:?}"
+    );
+    bed.expect_nothing_left();
+}
