@@ -10,6 +10,16 @@ use anyhow::Context;
 use nucleus_sys::trace::Tracee;
 use serde_json::json;
 
+/// Whether the program has to wait until something was seen or told that comes before its first instruction. Where
+/// nobody asks for that, the runtime need not be waited for.
+pub fn is_held(decided: &Decided, call: &Call) -> bool {
+    is_checked(decided, call) || call.events.is_some()
+}
+
+fn is_checked(decided: &Decided, call: &Call) -> bool {
+    decided.launch.decision.rules.checked || call.report.is_some()
+}
+
 /// Waits for the container, holds it against its promises, and lets its program begin. Returns its process,
 /// or nothing if the runtime failed.
 ///
@@ -27,7 +37,7 @@ pub fn begin(
     };
     let pid = created.pid;
     events.write("created", &json!({"pid": pid, "mode": decided.launch.mode}))?;
-    if decided.launch.decision.rules.checked || call.report.is_some() {
+    if is_checked(decided, call) {
         let trace = || format!("ptrace process {pid}, to look at it before its first instruction");
         let Some(tracee) = supervised.go_to_exec(pid).with_context(trace)? else {
             return Ok(None);

@@ -3,8 +3,10 @@
 use crate::launch::{Bind, Launch, Root, user_name};
 use crate::skeleton::Skeleton;
 use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxSeccomp, Spec};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The annotation with the mode's word.
@@ -108,8 +110,12 @@ fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
         .collect();
     let init = launch.init.iter().map(|_| crate::init::PATH);
     let args: Vec<&str> = init.chain(launch.command.iter().map(String::as_str)).collect();
+    let rlimits = launch
+        .rlimit_nproc
+        .map(|most| json!({"type": "RLIMIT_NPROC", "soft": most, "hard": most}));
     json!({
         "terminal": launch.terminal,
+        "rlimits": rlimits.into_iter().collect::<Vec<_>>(),
         "user": {
             "uid": launch.ids.uid,
             "gid": launch.ids.gid,
@@ -295,7 +301,44 @@ pub fn set_root(spec: &mut Spec, path: PathBuf) {
     }
 }
 
-/// The configuration as it is written: the same request gives the same bytes.
+/// `config.json` as it is written: the same request gives the same bytes.
+///
+/// # Errors
+/// None that is known.
+pub fn bytes(spec: &mut Spec) -> Result<Vec<u8>, serde_json::Error> {
+    /// What is written; the keys of objects are sorted, but for those of the filter: it is most of the text, and has
+    /// an order of its own.
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Part<'a> {
+        Value(&'a Value),
+        Seccomp(&'a LinuxSeccomp),
+        Object(BTreeMap<&'a str, Part<'a>>),
+    }
+    fn object<'a>(value: &'a Value) -> BTreeMap<&'a str, Part<'a>> {
+        let fields = value.as_object().into_iter().flatten();
+        fields
+            .map(|(key, value)| (key.as_str(), Part::Value(value)))
+            .collect()
+    }
+    let linux = spec.linux_mut().as_mut();
+    let seccomp = linux.and_then(|linux| linux.seccomp_mut().take());
+    let rest = json(spec)?;
+    let mut config = object(&rest);
+    if let Some(seccomp) = &seccomp {
+        let mut linux = object(&rest["linux"]);
+        linux.insert("seccomp", Part::Seccomp(seccomp));
+        config.insert("linux", Part::Object(linux));
+    }
+    let mut bytes = Vec::with_capacity(32 * 1024);
+    serde_json::to_writer(&mut bytes, &config)?;
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_seccomp(seccomp);
+    }
+    Ok(bytes)
+}
+
+/// The configuration, with the sets of capabilities in order.
 ///
 /// # Errors
 /// None that is known.

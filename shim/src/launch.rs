@@ -3,7 +3,7 @@
 use crate::block_io;
 use crate::egress::Bridge;
 use crate::facts::Facts;
-use crate::mode::{Decision, Violation};
+use crate::mode::{Decision, Violation, Weaker};
 use crate::parse;
 use crate::request::{ContextMode, Network, Request, WorkspaceMode};
 use crate::workspace::guard::Guard;
@@ -19,6 +19,10 @@ const IDS: u32 = 65_536;
 /// Where such ranges begin, as systemd-nspawn(1) has it, and how many there are.
 const FIRST_RANGE: u32 = 524_288;
 const RANGES: u32 = 28_000;
+
+/// How many processes and threads a workload has that asks for no limit: more than builds and servers need, and too few
+/// to keep others from starting any.
+const PROCESSES: i64 = 2048;
 
 /// Where the workspace is inside.
 pub const WORKSPACE: &str = "/workspace";
@@ -38,7 +42,17 @@ pub struct Ids {
     pub groups: (u32, u32, u32),
 }
 
+/// A control group without a parent of its own, which would stay behind or be made and removed for each sandbox.
+fn group(name: &str) -> String {
+    format!("/nucleus-{name}")
+}
+
 impl Launch {
+    /// Names the control group, if there is one.
+    pub fn set_group(&mut self, name: &str) {
+        self.cgroups_path = self.cgroups_path.take().map(|_| group(name));
+    }
+
     /// Puts another directory at a place.
     pub fn put_at(&mut self, destination: &str, directory: &Path) {
         for bind in self
@@ -139,8 +153,11 @@ pub struct Launch {
     pub memory: Option<i64>,
     /// Processors.
     pub cpus: Option<f64>,
-    /// Processes and threads.
+    /// Processes and threads, held by a control group.
     pub pids: Option<i64>,
+    /// The same where no control group holds them: `RLIMIT_NPROC`, which counts in each user namespace by itself and
+    /// needs no privilege.
+    pub rlimit_nproc: Option<i64>,
     /// Disks.
     pub io: Vec<block_io::Limits>,
     /// Clock and seconds.
@@ -236,16 +253,17 @@ pub fn resolve(
         memory: memory.filter(|_| limited),
         cpus: request.cpus.filter(|_| limited),
         pids: request.pids.filter(|_| limited),
+        // gVisor takes it and does not count.
+        rlimit_nproc: (!facts.gvisor && !(limited && request.pids.is_some()))
+            .then(|| request.pids.unwrap_or(PROCESSES)),
         io,
         clocks,
         console_socket: request.console_socket.clone(),
         host_network: request.network().is_hosts(),
         bridge: (request.network() == Network::Bridge).then(|| Bridge::resolve(request, &mut faults)),
-        cgroups_path: facts.cgroups.then(|| {
-            let asked = request.cgroups_path.clone();
-            // No parent of its own, which would stay behind or be made and removed for each sandbox.
-            asked.unwrap_or_else(|| format!("/nucleus-{name}"))
-        }),
+        cgroups_path: facts
+            .cgroups
+            .then(|| request.cgroups_path.clone().unwrap_or_else(|| group(&name))),
         terminal,
         timeout,
         log_denied: request.seccomp_log_denied,
@@ -259,6 +277,7 @@ pub fn resolve(
         launch.init = faults.note("init", program);
     }
     paths(request, &mut launch, &mut faults);
+    map_no_ids_where_that_fails(&mut launch, &mut faults);
     launch.env = environment(request, &launch, &mut faults);
     launch.workdir = working_directory(request, &mut faults, &launch);
     if faults.0.is_empty() {
@@ -455,6 +474,40 @@ fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults) {
     }
     for text in &request.tmpfs {
         launch.tmpfs.extend(faults.note("tmpfs", parse::tmpfs(text)));
+    }
+}
+
+/// File systems whose mounts take no maps of ids (`mount_setattr(2)`, `EINVAL`), by `statfs(2)`.
+const WITHOUT_ID_MAPS: [(i64, &str); 5] = [
+    (0x794c_7630, "overlayfs"),
+    (0x6969, "NFS"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB"),
+    (0x0102_1997, "9p"),
+];
+
+/// The workload of such a mount is another user to it, who may write what everyone may. That is less than was asked
+/// for and no less protection: agent mode tells, the others refuse.
+fn map_no_ids_where_that_fails(launch: &mut Launch, faults: &mut Faults) {
+    if launch.ids.users.2 == 1 {
+        return;
+    }
+    for bind in launch.binds.iter_mut().filter(|bind| bind.owned) {
+        let kind = rustix::fs::statfs(&bind.source).ok();
+        let kind = kind.and_then(|found| WITHOUT_ID_MAPS.iter().find(|(kind, _)| *kind == found.f_type));
+        let Some((_, kind)) = kind else { continue };
+        let what = format!(
+            "{} for {}: {kind} maps no ids, so the workload may write there only what everyone may; a directory of \
+             another file system has no such limit",
+            bind.source.display(),
+            bind.destination
+        );
+        if launch.decision.rules.weaker == Weaker::WithConsent {
+            bind.owned = false;
+            launch.decision.warnings.push(what);
+        } else {
+            faults.push("writable mount", what);
+        }
     }
 }
 

@@ -217,11 +217,11 @@ pub struct Request {
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<f64>,
-    /// Largest number of processes and threads
+    /// Largest number of processes and threads [default: 2048, without a control group]
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<i64>,
-    /// Control group: absolute, or relative to the parent of this process's own [default: /nucleus-NAME]
+    /// Control group: absolute, or relative to the parent of this process's own [default: /nucleus-NAME, with @ and a digest of --root behind it where that is given]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_path: Option<String>,

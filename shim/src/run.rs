@@ -2,7 +2,7 @@
 
 use crate::adapt::{Features, Loss, adapt};
 use crate::attested::Attested;
-use crate::begin::begin;
+use crate::begin::{begin, is_held};
 use crate::bundle;
 use crate::context;
 use crate::egress::{self, Network, Preparing};
@@ -190,7 +190,10 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     );
     warn(&decided.launch, call.quiet);
     let store = Store::open(call.root.clone())?;
-    sweep(&store, &decided.program)?;
+    if request.cgroups_path.is_none() {
+        decided.launch.set_group(&store.full_name(&decided.launch.name));
+    }
+    sweep(&store, &decided.program, call.quiet)?;
     let target = call.events.as_deref();
     let mut events = Events::open(&decided.launch.name, target)
         .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))?;
@@ -289,7 +292,7 @@ pub fn write_bundle(
         }
     }
     let path = directory.join("config.json");
-    let config = serde_json::to_vec(&bundle::json(&spec)?)?;
+    let config = bundle::bytes(&mut spec)?;
     std::fs::write(&path, &config).map_err(at("write", &path))?;
     let directory = directory.to_owned();
     Ok(Bundle {
@@ -411,7 +414,7 @@ fn started(
         return outcome;
     }
     let begun = kernel_log::now();
-    let mut supervised = Supervised::start(runtime, &launch.name, true)?;
+    let mut supervised = Supervised::start(runtime, &launch.name, is_held(decided, call), true)?;
     let Some(pid) = begin(&mut supervised, decided, bundle, call, events)? else {
         return not_started(&mut supervised, events);
     };
@@ -478,7 +481,7 @@ fn detached(
         }
         code
     } else {
-        let mut supervised = Supervised::start(runtime, name, false)?;
+        let mut supervised = Supervised::start(runtime, name, is_held(decided, call), false)?;
         begin(&mut supervised, decided, bundle, call, events)?;
         supervised.code()?
     };
@@ -521,8 +524,10 @@ pub fn remove(store: &Store, program: &Program, sandbox: Sandbox, force: bool) -
     Ok(sandbox.remove()?)
 }
 
-/// Removes what a killed `nucleus` has left behind.
-fn sweep(store: &Store, program: &Program) -> Result<(), anyhow::Error> {
+/// Removes what a killed `nucleus` has left behind. What cannot be removed is told of, and is no reason not to start
+/// another sandbox.
+#[expect(clippy::print_stderr, reason = "warnings are for the caller")]
+fn sweep(store: &Store, program: &Program, quiet: bool) -> Result<(), anyhow::Error> {
     for name in store.names()? {
         let Ok(directory) = store.directory(&name) else {
             continue;
@@ -530,8 +535,16 @@ fn sweep(store: &Store, program: &Program) -> Result<(), anyhow::Error> {
         if directory.join("detached").exists() {
             continue;
         }
-        if let Ok(Some(sandbox)) = store.orphan(&name) {
-            remove(store, program, sandbox, true)?;
+        let Ok(Some(sandbox)) = store.orphan(&name) else {
+            continue;
+        };
+        match remove(store, program, sandbox, true) {
+            Err(error) if !quiet => {
+                let told = format!("{error:#}").replace('\n', "; ");
+                eprintln!("nucleus: warning: {name} was left behind and cannot be removed: {told}");
+                eprintln!("nucleus: warning: once that is mended, nucleus rm {name} removes it");
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use crate::kept::Kept;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    tag: Option<String>,
 }
 
 /// What went wrong with which path.
@@ -67,17 +69,37 @@ impl Store {
     /// It cannot be made, or is not this user's alone.
     pub fn open(root: Option<PathBuf>) -> Result<Self, Error> {
         let uid = rustix::process::geteuid();
-        let root = root.unwrap_or_else(|| {
-            if uid.is_root() {
-                PathBuf::from("/run/nucleus")
-            } else if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
-                PathBuf::from(directory).join("nucleus")
-            } else {
-                PathBuf::from(format!("/dev/shm/nucleus-{}", uid.as_raw()))
-            }
-        });
+        let usual = if uid.is_root() {
+            PathBuf::from("/run/nucleus")
+        } else if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
+            PathBuf::from(directory).join("nucleus")
+        } else {
+            PathBuf::from(format!("/dev/shm/nucleus-{}", uid.as_raw()))
+        };
+        let Some(root) = root else {
+            make_private(&usual)?;
+            return Ok(Self {
+                root: usual,
+                tag: None,
+            });
+        };
         make_private(&root)?;
-        Ok(Self { root })
+        let path = root.canonicalize().map_err(call("open", &root))?;
+        let is_usual = usual.canonicalize().is_ok_and(|usual| usual == path);
+        let tag = (!is_usual).then(|| {
+            let digest = nucleus_policy::Digest::of(path.as_os_str().as_bytes()).to_string();
+            digest[..16].to_owned()
+        });
+        Ok(Self { root, tag })
+    }
+
+    /// What a sandbox is called where those of all roots are side by side: control groups, and `/dev/shm`. With `@`,
+    /// which no name has, so that no two are the same.
+    pub fn full_name(&self, name: &str) -> String {
+        match &self.tag {
+            Some(tag) => format!("{name}@{tag}"),
+            None => name.to_owned(),
+        }
     }
 
     /// Where the runtime keeps its states.
@@ -139,7 +161,7 @@ impl Store {
         Ok(Sandbox {
             name: name.to_owned(),
             directory,
-            secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{name}")),
+            secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{}", self.full_name(name))),
             apart: self.open_root().join(name),
             root: None,
             networked: false,

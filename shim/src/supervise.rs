@@ -40,32 +40,31 @@ pub struct Supervised {
     info: BufReader<File>,
     /// While this is open, the runtime keeps the workload; it ends it when this process dies.
     life: OwnedFd,
+    held: bool,
     /// Let go of when the workload runs, and not before: that takes the kernel a while.
     runtime: Option<Protected>,
 }
 
 impl Supervised {
-    /// Starts the runtime with `--info-fd`, `--block-fd` and the container's name behind it. Signals are messages
-    /// from now on. With `alive` the workload ends when this process does.
+    /// Starts the runtime with `--info-fd` and the container's name behind it. Signals are messages from now on. If
+    /// `held`, the workload waits for [`go`](Self::go); with `alive` it ends when this process does.
     ///
     /// # Errors
     /// As pipe(2), fork(2) and execve(2).
-    pub fn start(mut runtime: Protected, name: &str, alive: bool) -> io::Result<Self> {
+    pub fn start(mut runtime: Protected, name: &str, held: bool, alive: bool) -> io::Result<Self> {
         let (info, info_there) = pipe_with(PipeFlags::CLOEXEC)?;
         let (life_there, life) = pipe_with(PipeFlags::CLOEXEC)?;
         // The same end twice: the first byte starts the workload, the end of file ends it.
-        let alive_there = alive.then(|| rustix::io::dup(&life_there)).transpose()?;
-        for fd in [&info_there, &life_there].into_iter().chain(&alive_there) {
+        let held_there = held.then(|| rustix::io::dup(&life_there)).transpose()?;
+        let there = [
+            ("--info-fd", Some(&info_there)),
+            ("--block-fd", held_there.as_ref()),
+            ("--alive-fd", alive.then_some(&life_there)),
+        ];
+        for (option, fd) in there {
+            let Some(fd) = fd else { continue };
             fcntl_setfd(fd, FdFlags::empty())?;
-        }
-        runtime
-            .command
-            .args(["--info-fd", &info_there.as_raw_fd().to_string()])
-            .args(["--block-fd", &life_there.as_raw_fd().to_string()]);
-        if let Some(alive) = &alive_there {
-            runtime
-                .command
-                .args(["--alive-fd", &alive.as_raw_fd().to_string()]);
+            runtime.command.args([option, &fd.as_raw_fd().to_string()]);
         }
         let child = runtime.command.arg(name).spawn()?;
         // After the spawn: the runtime passes its own mask on to the workload.
@@ -79,6 +78,7 @@ impl Supervised {
             signals,
             info: BufReader::new(File::from(info)),
             life,
+            held,
             runtime: Some(runtime),
         })
     }
@@ -128,12 +128,16 @@ impl Supervised {
         }
     }
 
-    /// Lets the workload begin.
+    /// Lets the workload begin, if it has not already.
     ///
     /// # Errors
     /// As write(2); a runtime that has died meanwhile is not one: `wait` finds it.
     pub fn go(&mut self) -> io::Result<()> {
-        let told = rustix::io::write(&self.life, b"g");
+        let told = if self.held {
+            rustix::io::write(&self.life, b"g")
+        } else {
+            Ok(0)
+        };
         self.runtime = None;
         match told {
             Ok(_) | Err(Errno::PIPE) => Ok(()),

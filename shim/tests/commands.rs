@@ -4,8 +4,8 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-use support::{Place, eventually};
+use std::process::{Command, Stdio};
+use support::{NUCLEUS, Place, eventually};
 
 #[test]
 fn a_created_sandbox_waits_for_start() {
@@ -51,6 +51,45 @@ fn a_created_sandbox_waits_for_start() {
     place
         .nucleus(&["create", "--name", name, "--", "no-such-program"])
         .fails_with(&["no-such-program"]);
+}
+
+/// Control groups and `/dev/shm` are the same for all roots.
+#[test]
+fn one_name_under_two_roots_is_two_sandboxes() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name();
+    fs::write(place.path("secret"), "one").expect("write");
+    let secret = format!("{}:/run/secrets/s", place.path("secret").display());
+    let start = |root: &str| {
+        let root = place.path(root).display().to_string();
+        let args = [
+            "--root", &root, "run", "--detach", "--name", name, "--secret", &secret, "--pids", "20",
+        ];
+        let args = args.iter().chain(&["--", "sleep", "1000"]);
+        support::Finished::from(Command::new(NUCLEUS).args(args).output().expect("start")).exits(0);
+        root
+    };
+    let roots = ["root", "other"].map(start);
+    let in_place = |root: &str, args: &[&str]| -> support::Finished {
+        let all = ["--root", root].into_iter().chain(args.iter().copied());
+        Command::new(NUCLEUS).args(all).output().expect("start").into()
+    };
+    let groups = roots.clone().map(|root| {
+        let state = in_place(&root, &["state", name]);
+        let state: serde_json::Value = serde_json::from_str(state.exits(0)).expect("JSON");
+        fs::read_to_string(format!("/proc/{}/cgroup", state["pid"])).expect("its groups")
+    });
+    assert_ne!(groups[0], groups[1]);
+    // The end of one is not the end of the other, nor of its secret.
+    in_place(&roots[0], &["rm", "--force", name]).exits(0);
+    assert_eq!(
+        in_place(&roots[1], &["exec", name, "cat", "/run/secrets/s"]).exits(0),
+        "one"
+    );
+    in_place(&roots[1], &["rm", "--force", name]).exits(0);
+    let shm = fs::read_dir("/dev/shm").expect("shm").flatten();
+    let left = shm.filter(|entry| entry.file_name().to_string_lossy().contains(name));
+    assert_eq!(left.count(), 0);
 }
 
 #[test]
@@ -243,7 +282,7 @@ fn man_pages_and_completions_name_every_command() {
 fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() {
     let Some(place) = Place::new() else { return };
     let name = place.name();
-    let script = "echo ready; while read line; do echo \"got $line\"; [ \"$line\" = end ] && exit 0; done";
+    let script = "echo ready; while read line; do echo \"got $line\"; [ \"$line\" = end ] && exit 9; done";
     place
         .nucleus(&[
             "run",
@@ -282,7 +321,7 @@ fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() 
     let second = attach("end\n");
     // What was printed before is shown to whoever comes later.
     for word in ["ready", "got one", "got end"] {
-        assert!(second.exits(0).contains(word), "{word}: {second:?}");
+        assert!(second.exits(9).contains(word), "{word}: {second:?}");
     }
     assert!(place.nucleus(&["logs", name]).stdout.contains("got end"));
     eventually("it has ended", || {
@@ -301,10 +340,10 @@ fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() 
             "--",
             "sh",
             "-c",
-            "echo plain; sleep 0.3; echo done",
+            "echo plain; sleep 1; echo done; exit 5",
         ])
         .exits(0);
-    assert_eq!(place.nucleus(&["attach", name]).exits(0), "plain\ndone\n");
+    assert_eq!(place.nucleus(&["attach", name]).exits(5), "plain\ndone\n");
     place.nucleus(&["rm", name]).exits(0);
     // A start that fails leaves no keeper.
     place

@@ -123,3 +123,27 @@ fn the_other_endings_are_told_apart() {
     );
     assert_eq!(event["reason"], "out-of-memory");
 }
+
+/// Without `--pids`: the first processes are there, and the rest are refused.
+#[test]
+fn a_workload_that_starts_processes_without_end_is_refused_more() {
+    let Some(place) = Place::new() else { return };
+    let script = "i=0; while [ $i -lt 4000 ]; do sleep 600 & i=$((i + 1)); echo $i; done; echo all";
+    let ended = place.sh(&[], script);
+    assert_ne!(ended.code, 0, "{}", ended.stderr);
+    let last: u32 = ended
+        .stdout
+        .lines()
+        .last()
+        .expect("some")
+        .parse()
+        .expect("a number");
+    assert!((1500..2048).contains(&last), "{last}: {}", ended.stderr);
+    assert!(ended.stderr.contains("fork"), "{}", ended.stderr);
+    // As many as are asked for.
+    let all = "for i in 1 2 3 4 5 6; do sleep 600 & done; echo all";
+    assert_eq!(place.sh(&["--pids", "20"], all).exits(0), "all\n");
+    place
+        .sh(&[], "ulimit -p | grep -x 2048 && ! ulimit -p 4096 2>/dev/null")
+        .exits(0);
+}

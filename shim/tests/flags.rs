@@ -463,3 +463,40 @@ fn a_configuration_has_every_flag() {
     assert!(lines[0].parse::<u64>().expect("a number") > 5_000_000);
     assert_eq!(lines[1], "nucleus-init");
 }
+
+/// overlayfs takes no maps of ids.
+#[test]
+fn a_writable_volume_that_maps_no_ids_is_told_of_or_refused() {
+    let Some(place) = Place::new() else { return };
+    let script =
+        "mount -t tmpfs none \"$1\" && cd \"$1\" && mkdir lower upper work merged && chmod 777 lower upper &&
+                  mount -t overlay none -o lowerdir=lower,upperdir=upper,workdir=work merged || exit 99
+                  shift; \"$@\"; code=$?; cat merged/* 2>/dev/null; exit $code";
+    let directory = place.path("overlay");
+    fs::create_dir(&directory).expect("mkdir");
+    let volume = format!("{}:/data:rw", directory.join("merged").display());
+    let run = |mode: &str| -> support::Finished {
+        let command = place.command(&[
+            "run",
+            "--mode",
+            mode,
+            "--volume",
+            &volume,
+            "--",
+            "sh",
+            "-c",
+            "echo mine >/data/file",
+        ]);
+        let output = std::process::Command::new("unshare")
+            .args(["-m", "sh", "-c", script, "sh"])
+            .arg(&directory)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .output();
+        output.expect("start unshare").into()
+    };
+    let told = run("agent");
+    assert_eq!(told.exits(0), "mine\n", "everyone may write there");
+    assert!(told.stderr.contains("overlayfs maps no ids"), "{told:?}");
+    run("strict-agent").fails_with(&["overlayfs maps no ids", "/data", "another file system"]);
+}

@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use support::{NUCLEUS, Place, eventually};
 
@@ -81,17 +80,19 @@ fn expect_clean(place: &Place, when: &str) {
     let groups: Vec<_> = fs::read_dir("/sys/fs/cgroup")
         .expect("cgroups")
         .flatten()
-        .flat_map(|entry| {
-            let one = entry.path().join(format!("nucleus-{name}"));
-            [one, entry.path().join("nucleus").join(name)]
-        })
-        .filter(|path| path.exists())
+        .flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().contains(name))
         .collect();
     assert!(groups.is_empty(), "{when}: {groups:?}");
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     assert!(!mounts.contains(&word), "{when}: {mounts}");
-    let secrets = format!("/dev/shm/nucleus-secrets-0-{name}");
-    assert!(!Path::new(&secrets).exists(), "{when}: {secrets} is left");
+    let secrets: Vec<_> = fs::read_dir("/dev/shm")
+        .expect("shm")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().contains(name))
+        .collect();
+    assert!(secrets.is_empty(), "{when}: {secrets:?}");
 }
 
 #[test]
@@ -216,4 +217,33 @@ fn a_commit_that_is_killed_anywhere_is_begun_again() {
         names.sort();
         assert_eq!(names, ["a", "c", "d", "gone", "l"], "before call {number}");
     }
+}
+
+/// A mount in its directory keeps it from being removed.
+#[test]
+fn one_that_cannot_be_removed_is_told_of_and_keeps_nobody_from_starting() {
+    let Some(place) = Place::new() else { return };
+    place.sh(&[], "true").exits(0);
+    let stuck = place.root().join("sandboxes/stuck/mount");
+    fs::create_dir_all(&stuck).expect("mkdir");
+    let script = "mount -t tmpfs none \"$1\" && shift && exec \"$@\"";
+    let held = |args: &[&str]| -> support::Finished {
+        let command = place.command(args);
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-c", script, "sh"])
+            .arg(&stuck)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .output();
+        output.expect("start unshare").into()
+    };
+    let ran = held(&["run", "--", "echo", "ran"]);
+    assert_eq!(ran.exits(0), "ran\n");
+    for word in ["warning: stuck was left behind", "busy", "nucleus rm stuck"] {
+        assert!(ran.stderr.contains(word), "{word}: {ran:?}");
+    }
+    assert_eq!(held(&["--quiet", "run", "--", "true"]).stderr, "");
+    held(&["rm", "stuck"]).fails_with(&["stuck", "busy"]);
+    place.nucleus(&["rm", "stuck"]).exits(0);
+    assert_eq!(place.sh(&[], "true").stderr, "");
 }

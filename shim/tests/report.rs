@@ -126,6 +126,25 @@ fn every_lie_of_a_runtime_is_caught_before_the_workload_runs() {
     }
 }
 
+/// The limit of processes that everybody has who asks for none.
+#[test]
+fn the_limit_of_processes_is_looked_at_too() {
+    let Some(place) = Place::new() else { return };
+    for (lie, code) in [("pass", 0), ("p1['rlimits'] = []", 1)] {
+        let runtime = liar(&place, lie).display().to_string();
+        let options = ["--mode", "strict-agent", "--runtime", &runtime];
+        let finished = place.sh(&options, "true");
+        assert_eq!(finished.code, code, "{finished:?}");
+        assert_eq!(
+            finished
+                .stderr
+                .contains("process limit: expected RLIMIT_NPROC 2048 2048"),
+            code == 1,
+            "{finished:?}"
+        );
+    }
+}
+
 #[test]
 fn a_detached_workload_is_not_started_by_a_liar_either() {
     let Some(place) = Place::new() else { return };

@@ -51,6 +51,8 @@ pub struct Rule {
     pub comment: String,
     /// The line of the file where the entry starts.
     pub line: usize,
+    /// Whether x86_64 lacks one of the calls.
+    pub(crate) has_foreign: bool,
 }
 
 impl SeccompPolicy {
@@ -91,8 +93,12 @@ impl SeccompPolicy {
 
 impl Rule {
     fn resolve(&self, native: bool) -> Option<LinuxSyscall> {
-        let there = |name: &&String| !native || names::is_native(name);
-        let names: Vec<String> = self.names.iter().filter(there).cloned().collect();
+        let there = |name: &&String| names::Call::named(name).is_some_and(names::Call::is_native);
+        let names: Vec<String> = if native && self.has_foreign {
+            self.names.iter().filter(there).cloned().collect()
+        } else {
+            self.names.clone()
+        };
         if names.is_empty() {
             return None;
         }

@@ -3,14 +3,29 @@
 //! Source of the calls: the kernel's `syscall_64.tbl` and `syscall_32.tbl` through Linux 6.19, and the calls that
 //! only other architectures have.
 
-/// Whether Linux has, or had, a system call of this name on some architecture.
-pub(crate) fn is_call(name: &str) -> bool {
-    X86_64.binary_search(&name).is_ok() || ELSEWHERE.binary_search(&name).is_ok()
-}
+/// A system call that Linux has, or had, on some architecture: its place in the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call(usize);
 
-/// Whether x86_64 has a system call of this name.
-pub(crate) fn is_native(name: &str) -> bool {
-    X86_64.binary_search(&name).is_ok()
+impl Call {
+    /// How many there are.
+    pub(crate) const COUNT: usize = X86_64.len() + ELSEWHERE.len();
+
+    /// The call of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let elsewhere = || Some(X86_64.len() + ELSEWHERE.binary_search(&name).ok()?);
+        X86_64.binary_search(&name).ok().or_else(elsewhere).map(Self)
+    }
+
+    /// A number below [`Call::COUNT`].
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+
+    /// Whether x86_64 has it.
+    pub(crate) fn is_native(self) -> bool {
+        self.0 < X86_64.len()
+    }
 }
 
 /// The number of the error called `name` on x86_64.
@@ -142,9 +157,16 @@ mod tests {
             (errno("EPERM"), errno("ENOSYS"), errno("EWHAT")),
             (Some(1), Some(38), None)
         );
-        assert!(
-            is_call("socketcall") && !is_native("socketcall") && is_native("openat2") && !is_call("opena")
+        let native = |name| Call::named(name).map(Call::is_native);
+        assert_eq!(
+            (native("socketcall"), native("openat2"), native("opena")),
+            (Some(false), Some(true), None)
         );
+        let all = X86_64
+            .iter()
+            .chain(&ELSEWHERE)
+            .map(|name| Call::named(name).map(Call::index));
+        assert!(all.eq((0..Call::COUNT).map(Some)));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Reading a profile: the JSON, strictly, and what makes no sense in it.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
@@ -11,7 +10,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::value::RawValue;
 
-use super::guard::{self, FilterText, Guard};
+use super::guard::{self, FilterText};
 use super::{Rule, SeccompPolicy, Verdict, names};
 use crate::fault::{Found, Problem, Problems};
 use crate::request::KernelVersion;
@@ -123,12 +122,11 @@ fn check(
         }
         flags.extend(flag);
     }
-    let mut seen = Seen::default();
-    let mut rules = Vec::new();
+    let mut rules = Rules::default();
     for raw in parsed.syscalls.iter().flatten() {
         // The rule is a part of the text.
         let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-        rules.extend(rule(raw.get(), start, kernel, &mut seen, problems));
+        rule(raw.get(), start, kernel, &mut rules, problems);
     }
     SeccompPolicy {
         default,
@@ -136,7 +134,7 @@ fn check(
         flags,
         listener_path: parsed.listener_path.filter(|path| !path.as_os_str().is_empty()),
         listener_metadata: parsed.listener_metadata.filter(|text| !text.is_empty()),
-        rules,
+        rules: rules.all,
     }
 }
 
@@ -243,23 +241,35 @@ fn architectures(
     found
 }
 
-/// The rules so far, by system call: the guard and the conditions.
-#[derive(Default)]
-struct Seen(HashMap<String, Vec<(Guard, Vec<LinuxSeccompArg>, Verdict)>>);
+/// The rules so far, and which of them name each system call.
+struct Rules {
+    all: Vec<Rule>,
+    by_call: Vec<Vec<usize>>,
+}
 
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            by_call: vec![Vec::new(); names::Call::COUNT],
+        }
+    }
+}
+
+/// Reads one, and adds it to those so far unless architecture or kernel rule it out.
 fn rule(
     raw: &str,
     start: usize,
     kernel: Option<KernelVersion>,
-    seen: &mut Seen,
+    rules: &mut Rules,
     problems: &mut Problems<'_>,
-) -> Option<Rule> {
+) {
     let text: RuleText = match serde_json::from_str(raw) {
         Ok(text) => text,
         Err(error) => {
             let line = problems.line(start) + error.line().saturating_sub(1);
             problems.at_line(line, Problem::Syntax(message(&error)));
-            return None;
+            return;
         }
     };
     let line = problems.line(start);
@@ -286,43 +296,51 @@ fn rule(
     if names.is_empty() {
         report("names", Problem::Missing("a system call in `names`"));
     }
-    for name in &names {
-        if !names::is_call(name) {
-            report(name, Problem::unknown("system call", name));
-        } else if let Some(guard) = &guard {
-            seen.add(name, guard, &args, verdict, &mut report);
-        }
+    let calls: Vec<Option<names::Call>> = names.iter().map(|name| names::Call::named(name)).collect();
+    for (name, _) in names.iter().zip(&calls).filter(|(_, call)| call.is_none()) {
+        report(name, Problem::unknown("system call", name));
     }
-    Some(Rule {
-        names,
-        verdict,
-        args,
-        guard: guard?,
-        comment: text.comment.unwrap_or_default(),
-        line,
-    })
+    let Some(guard) = guard else { return };
+    let has_foreign = calls.iter().flatten().any(|call| !call.is_native());
+    rules.add(
+        Rule {
+            names,
+            verdict,
+            args,
+            guard,
+            comment: text.comment.unwrap_or_default(),
+            line,
+            has_foreign,
+        },
+        &calls,
+        &mut report,
+    );
 }
 
-impl Seen {
+impl Rules {
+    fn add(&mut self, rule: Rule, calls: &[Option<names::Call>], report: &mut Report<'_>) {
+        let index = self.all.len();
+        self.all.push(rule);
+        for (at, call) in calls.iter().enumerate() {
+            let Some(call) = call else { continue };
+            self.compare(&self.all[index].names[at], *call, index, report);
+            self.by_call[call.index()].push(index);
+        }
+    }
+
     /// A rule for the same call and the same arguments, under capabilities that both rules take, is either
     /// superfluous or contradicts the other.
-    fn add(
-        &mut self,
-        name: &str,
-        guard: &Guard,
-        args: &[LinuxSeccompArg],
-        verdict: Verdict,
-        report: &mut Report<'_>,
-    ) {
-        let rules = self.0.entry(name.to_owned()).or_default();
-        let same = rules
-            .iter()
-            .find(|(other, conditions, _)| conditions == args && other.overlaps(guard));
+    fn compare(&self, name: &str, call: names::Call, index: usize, report: &mut Report<'_>) {
+        let rule = &self.all[index];
+        let before = self.by_call[call.index()].iter().map(|index| &self.all[*index]);
+        let same = before
+            .into_iter()
+            .find(|other| other.args == rule.args && other.guard.overlaps(&rule.guard));
         match same {
-            Some((other, _, before)) if *before == verdict && other == guard => {
+            Some(other) if other.verdict == rule.verdict && other.guard == rule.guard => {
                 report(name, Problem::duplicate("rule for system call", name));
             }
-            Some((_, _, before)) if *before != verdict => {
+            Some(other) if other.verdict != rule.verdict => {
                 let against = "has another action in an earlier rule with the same arguments";
                 report(
                     name,
@@ -335,7 +353,6 @@ impl Seen {
             }
             _ => {}
         }
-        rules.push((guard.clone(), args.to_vec(), verdict));
     }
 }
 

@@ -185,3 +185,27 @@ pub fn prepare() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
 }
+
+/// Opens `/dev/null` as each standard stream that the caller has closed: the next file that is opened would become
+/// it, and be taken for it by programs that are started.
+pub fn open_streams() {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    });
+    // SAFETY: poll fills the array whose length it is told; open takes a static string, and the lowest closed number
+    // is the one that it returns.
+    unsafe {
+        if libc::poll(streams.as_mut_ptr(), 3, 0) <= 0 {
+            return;
+        }
+        for stream in streams {
+            if stream.revents & libc::POLLNVAL != 0
+                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) != stream.fd
+            {
+                libc::abort();
+            }
+        }
+    }
+}

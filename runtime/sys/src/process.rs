@@ -207,8 +207,59 @@ pub fn ids_at_exec() -> (u32, u32) {
     (uid as u32, gid as u32)
 }
 
+/// How a process ended that is not a child of this one, as `wait(2)` would have it; `None` before somebody has waited
+/// for it. `pidfd_open(2)`, `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, Linux 6.15.
+///
+/// The descriptor must have been opened while the process was there.
+///
+/// # Errors
+/// `ENOTTY`, `EINVAL` or `EOPNOTSUPP` from older kernels.
+pub fn exit_status(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
+    /// The first version of `struct pidfd_info`, 64 bytes.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    const GET_INFO: libc::c_ulong = 3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+    let mut info = Info {
+        mask: EXIT,
+        ..Info::default()
+    };
+    // SAFETY: the request carries the size of `info`, which is plain data that the kernel reads and overwrites.
+    let answered = check(unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO, &raw mut info) }.into());
+    match answered {
+        Ok(_) => Ok((info.mask & EXIT != 0).then_some(info.exit_code)),
+        // Since 6.15 of a process that is gone without a word.
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_end_of_a_process_is_told_once_it_was_waited_for() {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "read line; exit 7"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("start sh");
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
+        if let Ok(status) = exit_status(rustix::fd::AsFd::as_fd(&pidfd)) {
+            assert_eq!(status, None, "it runs");
+            drop(child.stdin.take());
+            child.wait().expect("wait");
+            let status = exit_status(rustix::fd::AsFd::as_fd(&pidfd)).expect("told");
+            assert_eq!(status, Some(7 << 8));
+        }
+    }
+
     use super::*;
 
     #[test]

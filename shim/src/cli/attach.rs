@@ -2,19 +2,24 @@
 
 use crate::keeper::{self, BYTES, SIZE};
 use crate::store::Store;
+use crate::supervise::exit_code;
 use clap::Args;
+use nucleus_sys::process::exit_status;
 use nucleus_sys::signal;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 /// Options of `attach`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With run --detach --terminal there is a terminal to type at; Ctrl-P Ctrl-Q leaves it and lets the sandbox go on, and a
-later attach takes it over. Without one its output is shown until it ends.")]
+later attach takes it over. Without one its output is shown until it ends.
+The exit code is the workload's, where attach has seen its end (Linux 6.15), and 0 when it was left.")]
 pub struct Attach {
     /// The sandbox
     name: String,
@@ -29,18 +34,66 @@ impl Attach {
     /// # Errors
     /// There is none.
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
-        let directory = Store::open(root.clone())?.directory(&self.name)?;
+        let store = Store::open(root.clone())?;
+        let directory = store.directory(&self.name)?;
+        // Before anything is shown: the kernel tells of an end to who was there before it.
+        let process = super::manage::process_of(&store, &self.name)?;
         match keeper::attach(&directory) {
-            Ok(socket) => Ok(relay(&socket).map(|()| 0)?),
+            Ok(socket) => match relay(&socket)? {
+                Left::Ended => Ok(process.map_or(0, |process| code_of(&process))),
+                Left::Detached => Ok(0),
+            },
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
                 ) =>
             {
-                super::logs::Logs::following(&self.name).run(root)
+                super::logs::Logs::following(&self.name).run(root)?;
+                Ok(process.map_or(0, |process| code_of(&process)))
             }
             Err(error) => Err(anyhow::Error::new(error).context(format!("attach to {}", self.name))),
+        }
+    }
+}
+
+/// Why nothing more is shown.
+enum Left {
+    /// The sandbox has ended.
+    Ended,
+    /// It goes on.
+    Detached,
+}
+
+/// How long the end may take to be known: somebody else, the first process of this host, waits for the workload.
+const KNOWN: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
+
+/// The workload's exit code, as a shell would have it.
+#[expect(
+    clippy::print_stderr,
+    reason = "an exit code that is not the workload's is told"
+)]
+fn code_of(process: &OwnedFd) -> i32 {
+    let mut told = exit_status(process.as_fd());
+    if told == Ok(None) {
+        // POLLHUP: it was waited for.
+        let mut fds = [PollFd::new(process, PollFlags::empty())];
+        let _ = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&KNOWN)));
+        told = exit_status(process.as_fd());
+    }
+    match told {
+        Ok(Some(status)) => exit_code(ExitStatus::from_raw(status)),
+        Ok(None) => {
+            eprintln!("nucleus: the exit code is not known: nobody has waited for the workload");
+            0
+        }
+        Err(errno) => {
+            let error = io::Error::from(errno);
+            eprintln!("nucleus: the exit code is not known: kernels before 6.15 do not tell it ({error})");
+            0
         }
     }
 }
@@ -68,7 +121,7 @@ impl Drop for Raw {
     }
 }
 
-fn relay(socket: &OwnedFd) -> io::Result<()> {
+fn relay(socket: &OwnedFd) -> io::Result<Left> {
     const WINCH: i32 = rustix::process::Signal::WINCH.as_raw();
     signal::block_all();
     let signals = signal::signalfd()?;
@@ -89,7 +142,7 @@ fn relay(socket: &OwnedFd) -> io::Result<()> {
         if printed {
             let mut buffer = [0; 4096];
             match rustix::io::read(socket, &mut buffer)? {
-                0 => return Ok(()),
+                0 => return Ok(Left::Ended),
                 length => {
                     io::stdout().write_all(&buffer[..length])?;
                     io::stdout().flush()?;
@@ -99,7 +152,7 @@ fn relay(socket: &OwnedFd) -> io::Result<()> {
         if signaled {
             while let Some(signo) = signal::read_signal(signals.as_fd())? {
                 if signo != WINCH {
-                    return Ok(());
+                    return Ok(Left::Detached);
                 }
                 send_size(socket)?;
             }
@@ -122,7 +175,7 @@ fn relay(socket: &OwnedFd) -> io::Result<()> {
                 rustix::io::write(socket, &packet[..end])?;
             }
             if end <= length {
-                return Ok(());
+                return Ok(Left::Detached);
             }
         }
     }

@@ -5,7 +5,6 @@ use anyhow::Context;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -41,16 +40,11 @@ impl Logs {
             copy(&mut log)?;
             return Ok(0);
         }
-        let state = super::manage::state_of(&store, &self.name)?;
-        let pid = state
-            .ok()
-            .and_then(|state| state["pid"].as_i64())
-            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let process = super::manage::process_of(&store, &self.name)?;
         // Before the log is read: what comes after that is told.
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .map_err(io::Error::from)?;
         inotify::add_watch(&changes, &path, inotify::WatchFlags::MODIFY).map_err(io::Error::from)?;
-        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         while copy(&mut log)? {
             let Some(process) = &process else { break };
             let mut fds = [

@@ -8,6 +8,8 @@ use crate::workspace::around;
 use crate::workspace::copies::Copies;
 use anyhow::Context;
 use clap::Args;
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,6 +33,14 @@ pub(super) fn state_of(store: &Store, name: &str) -> Result<Result<Value, String
     } else {
         Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
     })
+}
+
+/// The first process of a sandbox, if there is one.
+pub(super) fn process_of(store: &Store, name: &str) -> Result<Option<OwnedFd>, anyhow::Error> {
+    let state = state_of(store, name)?.unwrap_or_default();
+    let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(Pid::from_raw);
+    Ok(pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()))
 }
 
 /// Options of `ps`.

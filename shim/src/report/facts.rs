@@ -82,6 +82,9 @@ pub const LIMIT_FILES: [(&str, &str); 7] = [
     ("io", "io.max"),
 ];
 
+/// What the limit of processes without a control group is called among the limits: its soft and its hard one.
+pub const RLIMIT_NPROC: &str = "RLIMIT_NPROC";
+
 impl Facts {
     /// Reads everything of the process. `hidden` are paths that may be there on this host, `sources` those of bind
     /// mounts.
@@ -117,6 +120,10 @@ impl Facts {
                 facts.limits.insert(file.to_owned(), value.trim().to_owned());
             }
         }
+        let processes = rlimit(&of("limits")?, "Max processes");
+        facts
+            .limits
+            .extend(processes.map(|limits| (RLIMIT_NPROC.to_owned(), limits)));
         facts.existing = hidden
             .iter()
             .filter(|path| Path::new(path).exists())
@@ -270,6 +277,13 @@ fn interfaces(text: &str) -> Vec<String> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, _)| name.trim().to_owned())
         .collect()
+}
+
+/// Soft and hard limit of `/proc/<pid>/limits`.
+fn rlimit(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let mut words = line.split_whitespace();
+    Some(format!("{} {}", words.next()?, words.next()?))
 }
 
 #[cfg(test)]

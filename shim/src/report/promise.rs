@@ -1,10 +1,11 @@
 //! What is promised of a launch: the table, in one place. Pure.
 
+use super::facts::RLIMIT_NPROC;
 use super::probe::{self, Probe};
 use crate::launch::Launch;
 use crate::mode::Landlock;
 use nucleus_policy::landlock::annotation::Annotation;
-use oci_spec::runtime::{Capability, Spec};
+use oci_spec::runtime::{Capability, PosixRlimitType, Spec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -255,6 +256,16 @@ impl Table {
         if let Some(pids) = resources.and_then(|all| all.pids().as_ref()) {
             let files = vec![vec![("pids.max", pids.limit().to_string())]];
             self.add("process limit", What::Limit(files));
+        }
+        let process = spec.process().as_ref();
+        for limit in process
+            .into_iter()
+            .flat_map(|process| process.rlimits().iter().flatten())
+        {
+            if limit.typ() == PosixRlimitType::RlimitNproc {
+                let text = format!("{} {}", limit.soft(), limit.hard());
+                self.add("process limit", What::Limit(vec![vec![(RLIMIT_NPROC, text)]]));
+            }
         }
         let cpu = resources.and_then(|all| all.cpu().as_ref());
         if let Some((quota, period)) = cpu.and_then(|cpu| cpu.quota().zip(cpu.period())) {
