@@ -254,7 +254,7 @@ pub fn resolve(
         cpus: request.cpus.filter(|_| limited),
         pids: request.pids.filter(|_| limited),
         // gVisor takes it and does not count.
-        rlimit_nproc: (!facts.gvisor && !(limited && request.pids.is_some()))
+        rlimit_nproc: (!(facts.gvisor || limited && request.pids.is_some()))
             .then(|| request.pids.unwrap_or(PROCESSES)),
         io,
         clocks,
