@@ -58,9 +58,7 @@ pub struct Wish {
 /// What has to be taken back of a sandbox's network.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Record {
-    /// The link, once it is there.
-    link: Option<String>,
-    /// What tells it from a later one with the same name.
+    /// The alias of its link.
     alias: String,
     /// Elements of the shared table.
     elements: Vec<String>,
@@ -182,8 +180,7 @@ fn connect(
     let shared = share(&mut host, &mut locked, &links, &nft)?;
     // From here on there is a way out: not before the rules.
     ruled.join().map_err(|_| Error::Thread)??;
-    let addresses = claim(wish, &mut host, &space, &record.alias, mtu(&links, &routes))?;
-    record.link = Some(addresses.link.clone());
+    let addresses = claim(wish, &mut host, &space, mtu(&links, &routes))?;
     let own = link::addresses(&mut host)?;
     let meant: Vec<IpAddr> = own.into_iter().filter(|own| wish.egress.means(*own)).collect();
     let gateway = IpAddr::V4(addresses.gateway);
@@ -192,7 +189,7 @@ fn connect(
         .chain(wish.egress.means(gateway).then_some(gateway));
     record.elements = table::elements(&addresses, &wish.published, &meant.collect::<Vec<_>>());
     write(&wish.record, &record)?;
-    outside(&mut host, &addresses, &wish.published)?;
+    outside(&mut host, &addresses, &record.alias, &wish.published)?;
     inside(&mut space.socket, &addresses)?;
     let warnings = shared.end(&nft)?;
     publish(wish, &record.elements, &nft)?;
@@ -300,10 +297,10 @@ impl Shared {
     }
 }
 
-fn claim(wish: &Wish, host: &mut Socket, space: &Space, alias: &str, mtu: u32) -> Result<Addresses, Error> {
+fn claim(wish: &Wish, host: &mut Socket, space: &Space, mtu: u32) -> Result<Addresses, Error> {
     for number in wish.pool.order(&wish.name) {
         let addresses = wish.pool.addresses(number);
-        if link::make(host, &addresses, alias, mtu, space.namespace.as_fd())?.is_some() {
+        if link::make(host, &addresses, mtu, space.namespace.as_fd())?.is_some() {
             return Ok(addresses);
         }
     }
@@ -313,8 +310,14 @@ fn claim(wish: &Wish, host: &mut Socket, space: &Space, alias: &str, mtu: u32) -
     })
 }
 
-fn outside(host: &mut Socket, addresses: &Addresses, published: &[Publish]) -> Result<(), Error> {
-    let (index, _) = link::find(host, &addresses.link)?.ok_or(Error::Thread)?;
+fn outside(
+    host: &mut Socket,
+    addresses: &Addresses,
+    alias: &str,
+    published: &[Publish],
+) -> Result<(), Error> {
+    let index = link::find(host, &addresses.link)?;
+    link::name_owner(host, index, alias)?;
     link::give(host, index, addresses.gateway.into())?;
     if host::has_version_6() {
         link::give(host, index, GATEWAY6.into())?;
@@ -331,7 +334,7 @@ fn outside(host: &mut Socket, addresses: &Addresses, published: &[Publish]) -> R
 }
 
 fn inside(socket: &mut Socket, addresses: &Addresses) -> Result<(), Error> {
-    let (index, _) = link::find(socket, link::INSIDE)?.ok_or(Error::Thread)?;
+    let index = link::find(socket, link::INSIDE)?;
     link::give(socket, index, addresses.four.into())?;
     if host::has_version_6() {
         link::give(socket, index, addresses.six.into())?;
@@ -411,20 +414,15 @@ fn read(path: &Path) -> Result<Record, Error> {
 /// # Errors
 /// What could not be taken back.
 pub fn remove(record: &Path) -> Result<(), Error> {
-    let Record {
-        link,
-        alias,
-        elements,
-    } = match read(record) {
+    let Record { alias, elements } = match read(record) {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         record => record?,
     };
     let mut host = open_socket()?;
-    if let Some(link) = link
-        && let Some((index, found)) = link::find(&mut host, &link)?
-        && found == alias
-    {
-        link::remove(&mut host, index)?;
+    for link in link::links(&mut host)?.into_values() {
+        if !alias.is_empty() && link.alias == alias {
+            link::remove(&mut host, link.index)?;
+        }
     }
     tidy(&mut host, &elements)
 }

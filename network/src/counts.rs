@@ -34,6 +34,26 @@ pub(crate) fn parse(text: &str) -> Result<Refused, Error> {
     Ok(refused)
 }
 
+/// Rules without what changes while they are in force: counters, the addresses of names, what was refused.
+pub(crate) fn lasting(text: &str) -> Result<String, Error> {
+    let mut all: Value = serde_json::from_str(text).map_err(|error| Error::Rules {
+        what: "list rules",
+        why: error.to_string(),
+    })?;
+    for object in all["nftables"].as_array_mut().into_iter().flatten() {
+        let fixed = object["set"]["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("networks"));
+        if let Some(set) = object.get_mut("set").and_then(Value::as_object_mut) {
+            set.retain(|key, _| fixed || key != "elem");
+        }
+        if let Some(counter) = object.get_mut("counter").and_then(Value::as_object_mut) {
+            counter.retain(|key, _| !matches!(key.as_str(), "packets" | "bytes"));
+        }
+    }
+    Ok(all["nftables"].to_string())
+}
+
 fn destination(element: &Value) -> Option<String> {
     let element = element.get("elem").map_or(element, |inner| &inner["val"]);
     let [address, protocol, port] = element["concat"].as_array()?.as_slice() else {
@@ -48,6 +68,19 @@ fn destination(element: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lasts_is_told_from_what_counts() {
+        let with = |packets: u32, elements: &str, policy: &str| {
+            lasting(&format!(
+                r#"{{"nftables": [{{"counter": {{"name": "refused", "packets": {packets}}}}}, {{"set": {{"name": "names4"
+                {elements}}}}}, {{"chain": {{"name": "output", "policy": "{policy}"}}}}]}}"#
+            ))
+            .expect("read")
+        };
+        assert_eq!(with(0, "", "drop"), with(7, r#", "elem": ["192.0.2.1"]"#, "drop"));
+        assert_ne!(with(0, "", "drop"), with(0, "", "accept"));
+    }
 
     #[test]
     fn what_nft_prints_is_read() {

@@ -113,6 +113,14 @@ impl Rules {
         counts::parse(&nft::ask_with(self.command()?, &arguments)?)
     }
 
+    /// All that is in force in the namespace, without what changes by itself: the same text for the same rules.
+    ///
+    /// # Errors
+    /// What nft(8) says.
+    pub fn in_force(&self) -> Result<String, Error> {
+        counts::lasting(&nft::ask_with(self.command()?, &["-j", "list", "ruleset"])?)
+    }
+
     fn command(&self) -> Result<Command, Error> {
         let mut command = Command::new(&self.nft);
         match &self.owner {

@@ -60,6 +60,8 @@ pub struct Link {
     pub index: u32,
     /// Bytes in a packet.
     pub mtu: u32,
+    /// Whose it is, if it is a sandbox's.
+    pub alias: String,
 }
 
 /// A route of the host.
@@ -94,6 +96,10 @@ fn number(payload: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*payload.get(at..at + 4)?.first_chunk()?))
 }
 
+fn string(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
+}
+
 /// Every link, by its name.
 ///
 /// # Errors
@@ -104,18 +110,17 @@ pub fn links(socket: &mut Socket) -> Result<BTreeMap<String, Link>, Error> {
         &request,
         "RTM_GETLINK",
         |list: &mut BTreeMap<String, Link>, payload| {
-            let (mut name, mut mtu) = (None, 0);
+            let (mut name, mut mtu, mut alias) = (None, 0, String::new());
             for (kind, value) in attributes(payload.get(16..).unwrap_or_default()) {
                 match kind {
-                    IFLA_IFNAME => {
-                        name = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
-                    }
+                    IFLA_IFNAME => name = Some(string(value)),
+                    IFLA_IFALIAS => alias = string(value),
                     IFLA_MTU => mtu = number(value, 0).unwrap_or(0),
                     _ => {}
                 }
             }
             if let (Some(name), Some(index)) = (name, number(payload, 4)) {
-                list.insert(name, Link { index, mtu });
+                list.insert(name, Link { index, mtu, alias });
             }
             Ok(())
         },
@@ -123,9 +128,11 @@ pub fn links(socket: &mut Socket) -> Result<BTreeMap<String, Link>, Error> {
     all.map_err(Error::link("list the links"))
 }
 
-/// Whether a sandbox has a link.
+/// Whether a sandbox has a link. One without an alias, seen by who holds the lock, is of a `nucleus` that was killed
+/// while it made it, and goes by itself.
 pub fn in_use(links: &BTreeMap<String, Link>) -> bool {
-    links.keys().any(|name| name.starts_with(PREFIX))
+    let mut links = links.iter();
+    links.any(|(name, link)| name.starts_with(PREFIX) && !link.alias.is_empty())
 }
 
 /// Every route of version 4, in all tables.
@@ -199,7 +206,6 @@ pub fn addresses(socket: &mut Socket) -> Result<Vec<IpAddr>, Error> {
 pub fn make(
     socket: &mut Socket,
     of: &Addresses,
-    alias: &str,
     mtu: u32,
     inside: BorrowedFd<'_>,
 ) -> Result<Option<()>, Error> {
@@ -219,7 +225,6 @@ pub fn make(
             Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_message(0, 0, 0))
                 .text(IFLA_IFNAME, &of.link)?
                 .attribute(IFLA_MTU, &mtu)?
-                .text(IFLA_IFALIAS, alias)?
                 .attribute(IFLA_LINKINFO, &info)
         })
         .and_then(|request| socket.change(request, "RTM_NEWLINK"));
@@ -230,27 +235,22 @@ pub fn make(
     }
 }
 
-/// The number of the link with this name, and its alias; `None` if there is none.
+/// The number of the link with this name.
 ///
 /// # Errors
 /// The kernel's.
-pub fn find(socket: &mut Socket, name: &str) -> Result<Option<(u32, String)>, Error> {
+pub fn find(socket: &mut Socket, name: &str) -> Result<u32, Error> {
     let mut found = None;
     let request = Request::new(RTM_GETLINK, 0, &link_message(0, 0, 0)).text(IFLA_IFNAME, name);
-    let asked = request.and_then(|request| {
-        socket.get(request, "RTM_GETLINK", |payload| {
-            let alias = attributes(payload.get(16..).unwrap_or_default())
-                .find(|(kind, _)| *kind == IFLA_IFALIAS)
-                .map(|(_, value)| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
-            found = number(payload, 4).map(|index| (index, alias.unwrap_or_default()));
-            Ok(())
+    request
+        .and_then(|request| {
+            socket.get(request, "RTM_GETLINK", |payload| {
+                found = number(payload, 4);
+                Ok(())
+            })
         })
-    });
-    match asked {
-        Ok(()) => Ok(found),
-        Err(error) if error.errno == Some(Errno::NODEV) => Ok(None),
-        Err(error) => Err(Error::link(format!("look for the link {name}"))(error)),
-    }
+        .map_err(Error::link(format!("look for the link {name}")))?;
+    found.ok_or(Error::Thread)
 }
 
 /// Removes a link, and its other end; one that is gone is none to remove.
@@ -263,6 +263,17 @@ pub fn remove(socket: &mut Socket, index: u32) -> Result<(), Error> {
         Err(error) if error.errno != Some(Errno::NODEV) => Err(Error::link("remove the link")(error)),
         _ => Ok(()),
     }
+}
+
+/// Notes whose a link is.
+///
+/// # Errors
+/// The kernel's.
+pub fn name_owner(socket: &mut Socket, index: u32, alias: &str) -> Result<(), Error> {
+    Request::new(RTM_NEWLINK, 0, &link_message(index, 0, 0))
+        .text(IFLA_IFALIAS, alias)
+        .and_then(|request| socket.change(request, "RTM_NEWLINK"))
+        .map_err(Error::link("note whose the link is"))
 }
 
 /// Sets a link up.

@@ -2,8 +2,8 @@
 
 use crate::{Error, nft};
 use nucleus_netlink::Socket;
-use nucleus_sys::clone::{setns, unshare};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use nucleus_sys::clone::unshare;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::path::{Path, PathBuf};
@@ -53,29 +53,4 @@ pub fn open(path: &Path) -> Result<OwnedFd, Error> {
 /// The network namespace of a process.
 pub fn of(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
-}
-
-/// Does something in a namespace.
-///
-/// # Errors
-/// As setns(2), and what it gives.
-pub fn within<T: Send>(
-    namespace: BorrowedFd<'_>,
-    act: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<T, Error> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            setns(namespace, CLONE_NEWNET).map_err(Error::call("setns"))?;
-            act()
-        });
-        thread.join().map_err(|_| Error::Thread)?
-    })
-}
-
-/// The rules in force in a namespace, as nft(8) prints them, without what counts.
-///
-/// # Errors
-/// As [`within`], and what nft(8) says.
-pub fn rules_in(namespace: BorrowedFd<'_>, nft: &Path) -> Result<String, Error> {
-    within(namespace, || nft::ask(nft, &["-s", "list", "ruleset"]))
 }

@@ -59,6 +59,7 @@ chain forward {{
 type filter hook forward priority 0; policy accept;
 ct state established,related accept
 {closed}oifname \"nucleus-*\" ct status dnat accept
+iifname \"nucleus-*\" oifname \"nucleus-*\" meta l4proto tcp reject with tcp reset
 iifname \"nucleus-*\" oifname \"nucleus-*\" reject with icmpx admin-prohibited
 oifname \"nucleus-*\" drop
 }}

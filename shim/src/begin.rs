@@ -69,7 +69,12 @@ fn check(
     call: &Call,
     events: &mut Events,
 ) -> Result<(), anyhow::Error> {
-    let promises = promise::table(&decided.launch, &bundle.spec, &bundle.directory);
+    let promises = promise::table(
+        &decided.launch,
+        &bundle.spec,
+        &bundle.directory,
+        bundle.rules.as_deref(),
+    );
     let landlock = created.landlock.map(|told| told.to_string());
     let facts = look::look(tracee, created.pid, &promises, landlock)?;
     let findings = verdict::judge(&promises, &facts);

@@ -271,6 +271,14 @@ impl Network {
         }
     }
 
+    /// The rules in force, as they were made.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn rules_in_force(&self) -> Result<String, anyhow::Error> {
+        Ok(self.rules.in_force()?)
+    }
+
     /// Tells what the workload tried in vain.
     ///
     /// # Errors
@@ -304,6 +312,14 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// The rules in force for a process.
+///
+/// # Errors
+/// They cannot be read.
+pub fn rules_of(pid: i32) -> Result<String, nucleus_network::Error> {
+    Rules::of(pid, !rustix::process::geteuid().is_root())?.in_force()
 }
 
 /// What a running sandbox tried in vain; `None` if it has no rules of ours.

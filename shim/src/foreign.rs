@@ -172,7 +172,12 @@ impl Foreign<'_> {
         let start = watch.spawn(&mut self.command(&["start", self.name()]))?;
         let stopped = watch.until_exec(&tracee).with_context(trace)?;
         if stopped {
-            let promises = promise::table(&self.decided.launch, &self.bundle.spec, &self.bundle.directory);
+            let promises = promise::table(
+                &self.decided.launch,
+                &self.bundle.spec,
+                &self.bundle.directory,
+                self.bundle.rules.as_deref(),
+            );
             let facts = look::look(&tracee, raw, &promises, None)?;
             begin::tell(
                 self.decided,
@@ -201,7 +206,12 @@ impl Foreign<'_> {
         let path = PathBuf::from(format!("/proc/{pid}/status"));
         facts.status = facts::status(&std::fs::read_to_string(&path).map_err(at("read", &path))?);
         let mut findings = verdict::judge(&outside, &facts);
-        let inside = promise::table(&self.decided.launch, &self.bundle.spec, &self.bundle.directory);
+        let inside = promise::table(
+            &self.decided.launch,
+            &self.bundle.spec,
+            &self.bundle.directory,
+            self.bundle.rules.as_deref(),
+        );
         findings.extend(inside.iter().map(verdict::taken_on_trust));
         begin::tell(self.decided, self.bundle, self.call, events, findings)
     }

@@ -245,6 +245,8 @@ pub struct Bundle {
     pub config: Vec<u8>,
     /// A root directory that outlasts it.
     pub kept: Option<Kept>,
+    /// The rules of its network, where they are going to be checked.
+    pub rules: Option<String>,
 }
 
 /// Where the root directory of a sandbox is that is made from the host.
@@ -300,6 +302,7 @@ pub fn write_bundle(
         spec,
         config,
         kept,
+        rules: None,
     })
 }
 
@@ -338,6 +341,12 @@ fn in_sandbox(
         .zip(launch.bridge.as_ref())
         .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))
         .transpose()?;
+    if let Some(network) = network
+        .as_ref()
+        .filter(|_| launch.decision.rules.checked || call.report.is_some())
+    {
+        bundle.rules = Some(network.rules_in_force()?);
+    }
     let outcome = started(decided, store, sandbox, &bundle, network.as_ref(), call, events);
     match network {
         Some(network) if call.detach => {

@@ -1,5 +1,6 @@
 //! What is done to a sandbox that is there: `ps`, `state`, `start`, `exec`, `kill`, `stop`, `rm`.
 
+use crate::egress;
 use crate::facts::{Program, Runtime};
 use crate::run;
 use crate::store::Store;
@@ -104,9 +105,17 @@ impl Name {
     /// There is no such sandbox.
     pub fn state(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
-        store.directory(&self.name)?;
+        let directory = store.directory(&self.name)?;
         match state_of(&store, &self.name)? {
-            Ok(state) => super::print(&serde_json::to_string_pretty(&state)?),
+            Ok(mut state) => {
+                let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+                if let Some(pid) = pid.filter(|pid| *pid > 0)
+                    && let Some(refused) = egress::refused_of(&directory, pid)?
+                {
+                    state["egressDenied"] = serde_json::to_value(refused)?;
+                }
+                super::print(&serde_json::to_string_pretty(&state)?)
+            }
             Err(error) => anyhow::bail!(error),
         }
     }

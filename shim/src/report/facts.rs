@@ -49,6 +49,8 @@ pub struct Facts {
     pub cgroups: Vec<(String, String)>,
     /// Network interfaces.
     pub interfaces: Vec<String>,
+    /// The rules of its network namespace, where they are asked for.
+    pub rules: String,
     /// Open descriptors and what they are.
     pub descriptors: BTreeMap<i32, String>,
     /// `oom_score_adj`, and this process's.

@@ -21,6 +21,9 @@ pub enum Error {
     /// A file of `/proc`, or a source of a mount.
     #[error("read {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
+    /// The rules of its network.
+    #[error("read the rules of the process's network namespace")]
+    Rules(#[source] nucleus_network::Error),
     /// `ptrace(2)`.
     #[error("ptrace the process")]
     Trace(#[source] io::Error),
@@ -65,6 +68,12 @@ pub fn outside(pid: i32, promises: &[Promise]) -> Result<Facts, Error> {
         }
     }
     let mut facts = Facts::read(pid, &hidden, &sources).map_err(|(path, error)| Error::Read(path, error))?;
+    if promises
+        .iter()
+        .any(|promise| matches!(promise.what, What::EgressRules(_)))
+    {
+        facts.rules = crate::egress::rules_of(pid).map_err(Error::Rules)?;
+    }
     facts.landlock_abi = nucleus_sys::landlock::abi().unwrap_or(0);
     destinations.retain(|path| !facts.mounts.iter().any(|mount| mount.point == *path));
     facts.resolved = resolve(pid, destinations)?;

@@ -59,6 +59,8 @@ pub enum What {
     Limit(Vec<Vec<(&'static str, String)>>),
     /// No interface but these.
     Interfaces(String),
+    /// The rules in force in its network namespace, as nft(8) prints them.
+    EgressRules(String),
     /// No descriptor but the standard streams.
     Descriptors,
     /// The kernel does not spare it more than this process when memory runs out.
@@ -101,10 +103,14 @@ pub struct Mount {
 }
 
 /// The promises of a launch whose configuration is `spec`, in a bundle at `directory`.
-pub fn table(launch: &Launch, spec: &Spec, directory: &Path) -> Vec<Promise> {
+/// `rules` are those of its network.
+pub fn table(launch: &Launch, spec: &Spec, directory: &Path, rules: Option<&str>) -> Vec<Promise> {
     let mut table = Table(Vec::new());
     table.process(launch, spec);
     table.namespaces(launch, spec);
+    if let Some(rules) = rules {
+        table.add("egress rules", What::EgressRules(rules.to_owned()));
+    }
     table.mounts(spec, directory);
     table.limits(spec);
     table.calls(spec);

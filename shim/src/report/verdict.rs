@@ -82,6 +82,7 @@ fn check(promise: &Promise, facts: &Facts) -> Finding {
         What::Cgroup(path) => cgroup(path, facts),
         What::Limit(alternatives) => limit(alternatives, facts),
         What::Interfaces(names) => same(names, &facts.interfaces.join(" ")),
+        What::EgressRules(rules) => same(rules, &facts.rules),
         What::Descriptors => {
             let found: Vec<String> = facts.descriptors.keys().map(ToString::to_string).collect();
             let kept = facts.descriptors.keys().all(|number| *number <= 2);
@@ -251,6 +252,7 @@ mod tests {
             landlock_abi: 3,
             landlock: Some(r#"{"status":"full","abi":3,"missing":[]}"#.into()),
             interfaces: vec!["lo".into()],
+            rules: "policy drop".into(),
             descriptors: [(0, String::new()), (2, String::new())].into(),
             probes: [("call".to_owned(), -1), ("right".to_owned(), EACCES)].into(),
             ..Facts::default()
@@ -397,6 +399,12 @@ mod tests {
             ("limit", limit(), |facts| facts.limits.clear()),
             ("network", What::Interfaces("lo".into()), |facts| {
                 facts.interfaces.push("eth0".into())
+            }),
+            ("rules", What::EgressRules("policy drop".into()), |facts| {
+                facts.rules = "policy accept".into();
+            }),
+            ("rules", What::EgressRules("policy drop".into()), |facts| {
+                facts.rules.clear()
             }),
             ("descriptors", What::Descriptors, |facts| {
                 drop(facts.descriptors.insert(3, "/".into()))

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test file uses all of it")]
 
+pub mod bed;
 pub mod world;
 
 use serde_json::Value;

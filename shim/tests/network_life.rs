@@ -1,0 +1,290 @@
+//! What a bridged sandbox is reached by, and that nothing of it stays: no namespace, link, rule, address, route or file.
+
+mod support;
+
+use std::io::Read;
+use std::process::Stdio;
+use support::bed::{ASK, Bed};
+use support::{NUCLEUS, eventually};
+
+const SERVER: &str = "import socket, threading
+def tcp():
+    s = socket.create_server(('::', 7000), family=socket.AF_INET6, dualstack_ipv6=True)
+    print('ready', flush=True)
+    while True: s.accept()[0].sendall(b'inside\\n')
+threading.Thread(target=tcp).start()
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+u.bind(('::', 7001))
+while True: u.sendto(b'inside\\n', u.recvfrom(9)[1])
+";
+
+/// Starts the server, detached.
+fn serve(bed: &Bed, options: &[&str]) {
+    let mut args = vec!["run", "--detach", "--name", bed.place.name()];
+    args.extend(options);
+    args.extend(["--", "python3", "-c", SERVER]);
+    bed.nucleus(&args).exits(0);
+    eventually("the server", || {
+        bed.nucleus(&["logs", bed.place.name()]).stdout.contains("ready")
+    });
+}
+
+#[test]
+fn a_published_port_leads_in_and_no_other() {
+    let Some(bed) = Bed::new() else { return };
+    let taken = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let keep = std::sync::Arc::clone(&taken);
+    bed.host.within(move || {
+        *keep.lock().expect("lock") = std::net::TcpListener::bind("127.0.0.1:9100").ok();
+    });
+    serve(
+        &bed,
+        &[
+            "-p",
+            "9000:7000",
+            "-p",
+            "9001:7001/udp",
+            "-p",
+            "10.99.2.1:9002:7000",
+        ],
+    );
+    let ask = |space: &support::bed::Space, lines: &str| space.sh(&format!("{ASK}{lines}"));
+    let from_world = "tcp 10.99.1.1 9000; tcp fd99:1::1 9000; udp 10.99.1.1 9001; tcp 10.99.2.1 9002; tcp 10.99.1.1 9002; tcp 10.99.1.1 7000";
+    assert_eq!(
+        ask(&bed.world, from_world),
+        "inside\ninside\ninside\ninside\nrefused\nrefused\n"
+    );
+    let from_host = "tcp 127.0.0.1 9000; tcp 10.99.1.1 9000; tcp fd99:1::1 9000; udp 127.0.0.1 9001; tcp ::1 9000; tcp 127.0.0.1 9002";
+    assert_eq!(
+        ask(&bed.host, from_host),
+        "inside\ninside\ninside\ninside\nrefused\nrefused\n"
+    );
+    // Who has a route to the sandbox itself gets nowhere.
+    let address = bed.nucleus(&["exec", bed.place.name(), "cat", "/proc/net/fib_trie"]);
+    let address = address
+        .exits(0)
+        .split_whitespace()
+        .find(|word| word.starts_with("10.209."))
+        .expect("an address")
+        .to_owned();
+    bed.world.sh("ip route add 10.209.0.0/16 via 10.99.1.1");
+    assert_eq!(
+        ask(
+            &bed.world,
+            &format!("timeout 1 bash -c '</dev/tcp/{address}/7000' && echo in || echo out")
+        ),
+        "out\n"
+    );
+    for (port, word) in [("9000:1", "another sandbox"), ("127.0.0.1:9100:1", "listens")] {
+        bed.bash(&["-p", port], "true")
+            .fails_with(&["publish: port", word]);
+    }
+    // The refused one took nothing of the other's along.
+    assert_eq!(ask(&bed.world, "tcp 10.99.1.1 9000"), "inside\n");
+    bed.nucleus(&["rm", "--force", bed.place.name()]).exits(0);
+    assert_eq!(ask(&bed.world, "tcp 10.99.1.1 9000"), "refused\n");
+    bed.expect_clean();
+}
+
+#[test]
+fn detached_sandboxes_are_entered_told_of_and_removed() {
+    let Some(bed) = Bed::new() else { return };
+    let name = bed.place.name();
+    let egress = ["--egress-allow", "10.99.1.2"];
+    serve(&bed, &egress);
+    let script = format!("{ASK}tcp 10.99.1.2 80; tcp 10.99.2.2 80");
+    assert_eq!(
+        bed.nucleus(&["exec", name, "bash", "-c", &script]).exits(0),
+        "10.99.1.1\nrefused\n"
+    );
+    let state = bed.nucleus(&["state", name]);
+    let state: serde_json::Value = serde_json::from_str(state.exits(0)).expect("JSON");
+    assert_eq!(
+        state["egressDenied"]["destinations"][0], "10.99.2.2:80/tcp",
+        "{state}"
+    );
+    // Another one at the same time, which outlives it.
+    let other = format!("{name}-2");
+    let mut args = vec!["create", "--name", &other];
+    args.extend(egress);
+    args.extend(["--", "bash", "-c", &script]);
+    bed.nucleus(&args).exits(0);
+    bed.nucleus(&["rm", "--force", name]).exits(0);
+    assert!(
+        bed.left().contains("table inet nucleus"),
+        "the other one needs it"
+    );
+    bed.nucleus(&["start", &other]).exits(0);
+    eventually("the other one's end", || {
+        bed.nucleus(&["logs", &other]).stdout.contains("refused")
+    });
+    assert_eq!(bed.nucleus(&["logs", &other]).stdout, "10.99.1.1\nrefused\n");
+    // Removed behind our back.
+    let runtime = std::path::Path::new(NUCLEUS).with_file_name("nucleus-runtime");
+    let deleted = bed
+        .host
+        .command(runtime.to_str().expect("UTF-8"))
+        .arg("--root")
+        .arg(bed.place.root().join("runtime"))
+        .args(["delete", "--force", &other])
+        .output()
+        .expect("nucleus-runtime");
+    assert!(deleted.status.success(), "{deleted:?}");
+    bed.nucleus(&["rm", "--force", &other]).exits(0);
+    bed.expect_clean();
+}
+
+#[test]
+fn many_one_after_the_other_and_at_once_leave_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    let script = format!("{ASK}tcp 10.99.1.2 80");
+    let number = if std::env::var_os("NUCLEUS_TESTS_FULL").is_some() {
+        300
+    } else {
+        12
+    };
+    for _ in 0..number {
+        bed.bash(&["--egress-allow", "10.99.1.2"], "tcp 10.99.1.2 80")
+            .exits(0);
+    }
+    bed.expect_clean();
+    for _ in 0..number / 6 {
+        let started: Vec<_> = (0..6)
+            .map(|_| {
+                bed.command(&["run", "--egress-allow", "10.99.1.2", "--", "bash", "-c", &script])
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .expect("nucleus")
+            })
+            .collect();
+        for child in started {
+            let finished: support::Finished = child.wait_with_output().expect("wait").into();
+            assert_eq!(finished.exits(0), "10.99.1.1\n", "{finished:?}");
+        }
+    }
+    bed.expect_clean();
+}
+
+/// SIGKILL before every so-manieth system call of the thread that supervises.
+#[test]
+fn killed_at_any_step_the_next_call_removes_the_rest() {
+    let Some(bed) = Bed::new() else { return };
+    if !support::installed("strace") {
+        return;
+    }
+    let stride = if std::env::var_os("NUCLEUS_TESTS_FULL").is_some() {
+        1
+    } else {
+        23
+    };
+    let root = bed.place.root();
+    let traced = |options: &[&str]| {
+        let mut command = bed.host.command("strace");
+        command.args(options).arg(NUCLEUS).arg("--root").arg(&root);
+        command.args([
+            "run",
+            "--egress-allow",
+            "10.99.1.1",
+            "-p",
+            "9000:80",
+            "--",
+            "true",
+        ]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let log = bed.place.path("strace");
+    assert!(
+        traced(&["-o", log.to_str().expect("UTF-8")])
+            .status()
+            .expect("strace")
+            .success()
+    );
+    let calls = std::fs::read_to_string(&log).expect("a log").lines().count();
+    assert!(calls > 200, "{calls} calls");
+    for number in (1..=calls).step_by(stride) {
+        let inject = format!("inject=all:signal=KILL:when={number}");
+        let _ = traced(&["-o", "/dev/null", "-e", &inject]).status();
+        eventually("the end of what was begun", || {
+            let left = bed.place.left_in("runtime");
+            left.is_empty() || bed.nucleus(&["run", "--", "true"]).code == 0
+        });
+        bed.nucleus(&["run", "--", "true"]).exits(0);
+        let clean = || bed.left().is_empty();
+        eventually(
+            &format!("nothing is left after a kill at call {number}: {}", bed.left()),
+            clean,
+        );
+        bed.place.expect_nothing_left();
+    }
+    bed.expect_clean();
+}
+
+#[test]
+fn a_firewall_that_drops_what_is_forwarded_is_explained_and_left_alone() {
+    let Some(bed) = Bed::new() else { return };
+    let firewall =
+        "nft 'table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }'";
+    bed.host.sh(firewall);
+    let before = bed.host.sh("nft list ruleset");
+    let options = ["--egress-allow", "10.99.1.2"];
+    let finished = bed.bash(&options, "timeout 1 bash -c '</dev/tcp/10.99.1.2/80' || echo out");
+    assert_eq!(finished.exits(0), "out\n");
+    let remedy = "iptables -I FORWARD -i nucleus-+ -j ACCEPT";
+    assert!(
+        finished.stderr.contains("table ip filter, chain FORWARD") && finished.stderr.contains(remedy),
+        "{finished:?}"
+    );
+    assert_eq!(bed.host.sh("nft list ruleset"), before);
+    for side in ["iifname", "oifname"] {
+        bed.host.sh(&format!(
+            "nft insert rule ip filter FORWARD {side} '\"nucleus-*\"' accept"
+        ));
+    }
+    let finished = bed.bash(&options, "tcp 10.99.1.2 80");
+    assert_eq!(finished.exits(0), "10.99.1.1\n");
+    assert!(!finished.stderr.contains("warning"), "{finished:?}");
+    bed.host.sh("nft delete table ip filter");
+    bed.expect_clean();
+}
+
+#[test]
+fn a_host_that_forwarded_goes_on_and_one_that_did_not_forwards_for_sandboxes_alone() {
+    let Some(bed) = Bed::new() else { return };
+    // Another network behind the host.
+    bed.host.sh("ip link add side type veth peer name far; ip addr add 10.98.0.1/24 dev side; ip link set side up; ip link set far up");
+    let forwarding = || bed.host.sh("cat /proc/sys/net/ipv4/ip_forward");
+    let while_running = |expected: &str| {
+        let mut child = bed
+            .command(&["run", "--network", "bridge", "--", "sh", "-c", "echo up; read x"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nucleus");
+        child
+            .stdout
+            .as_mut()
+            .expect("stdout")
+            .read_exact(&mut [0; 3])
+            .expect("it is up");
+        assert_eq!(forwarding(), "1\n");
+        let rules = bed.host.sh("nft list chain inet nucleus forward");
+        assert_eq!(
+            rules.contains("iifname != \"nucleus-*\" oifname != \"nucleus-*\" drop"),
+            expected == "0\n",
+            "{rules}"
+        );
+        drop(child.stdin.take());
+        child.wait().expect("wait");
+        assert_eq!(forwarding(), expected);
+    };
+    while_running("0\n");
+    bed.host
+        .sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    while_running("1\n");
+    bed.host
+        .sh("echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding");
+    bed.expect_clean();
+}
