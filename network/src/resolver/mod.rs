@@ -7,7 +7,7 @@
 //! workload hears of them; what it holds stays permitted for its time; names that were asked for are asked for again
 //! before that is over (*Refresh*); when the resolver is gone, the kernel lets the addresses expire (*Expire*).
 //!
-//! [`question`], [`answer`], [`address`] and [`reply`] decide and are pure; [`serve`] does.
+//! [`question`], [`answer`], [`address`] and [`reply`] decide and are pure; [`serve()`] does.
 
 pub mod address;
 pub mod answer;
