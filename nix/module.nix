@@ -1,7 +1,7 @@
 # services.nucleus.containers.<name> becomes the systemd service nucleus-<name>.
 #
 # Of `lib` it uses the option functions and types, mkIf, mapAttrs', nameValuePair, filterAttrs, optional
-# and optionalAttrs; of `pkgs` writeText.
+# and optionalAttrs; of `pkgs` writeText, and nftables for a service with network = "bridge".
 {
   config,
   lib,
@@ -79,7 +79,14 @@ let
           cpus
           pids
           network
+          dns
+          publish
           ;
+        egress-allow = container.egressAllow;
+        egress-domain = container.egressDomains;
+        egress-tcp-port = container.egressTcpPorts;
+        egress-udp-port = container.egressUdpPorts;
+        credential-broker = container.credentialBroker;
         cgroups-path = "sandbox-${name}";
         hostname = container.hostName;
         workdir = container.workingDirectory;
@@ -94,6 +101,21 @@ let
       // policy "caps-policy" container.capabilities
       // policy "landlock-policy" container.landlock
     );
+
+  # The options that are set and that a bridge alone can hold.
+  egress =
+    container:
+    attrNames (set {
+      inherit (container)
+        egressAllow
+        egressDomains
+        egressTcpPorts
+        egressUdpPorts
+        dns
+        credentialBroker
+        publish
+        ;
+    });
 
   credentialIds = container: attrNames container.credentials ++ attrNames container.encryptedCredentials;
 
@@ -165,6 +187,8 @@ let
         attrValues container.volumes
       );
     };
+    # The rules of its network are loaded with nft(8).
+    path = lib.optional (container.network == "bridge") pkgs.nftables;
     serviceConfig = {
       Type = if container.readiness == "notify" then "notify" else "exec";
       ExecStart = start name container;
@@ -289,6 +313,9 @@ let
           (check (!production || container.memory != null) "production mode needs memory, such as \"512M\"")
           (check (container.network != "host" || container.mode == "agent")
             "only agent mode has the host's network: use network = \"none\", or mode = \"agent\""
+          )
+          (check (container.network == "bridge" || egress container == [ ])
+            "${builtins.concatStringsSep ", " (egress container)}: only network = \"bridge\" holds it"
           )
           (check (container.rootfsManifestSha256 == null || container.rootfs != null)
             "rootfsManifestSha256 is the pin of a rootfs: set rootfs too"

@@ -13,6 +13,14 @@ let
       inherit example description;
     };
 
+  list = type: example: description: mkOption {
+    type = types.listOf type;
+    default = [ ];
+    inherit example description;
+  };
+  words = list types.str;
+  ports = list (types.ints.between 1 65535);
+
   policy = kind: ''
     The ${kind} policy, a file that is reviewed apart from the rest, and its SHA-256. The pin is checked when the
     configuration is evaluated and again at every start. null: the built-in policy.
@@ -120,12 +128,20 @@ let
       network = mkOption {
         type = types.enum [
           "none"
+          "bridge"
           "host"
         ];
         default = "none";
-        description = "The network that the workload sees.";
-        example = "host";
+        description = "The network that the workload sees: none, one that refuses all but what the egress options allow, or the host's.";
+        example = "bridge";
       };
+      egressAllow = words [ "192.0.2.0/24" ] "Addresses and networks that the workload may reach.";
+      egressDomains = words [ "example.com" ] "Names whose addresses it may reach; `*.example.com` stands for all below.";
+      egressTcpPorts = ports [ 443 ] "TCP ports that it may reach there. With any list a protocol without one is closed.";
+      egressUdpPorts = ports [ 443 ] "UDP ports that it may reach there.";
+      dns = words [ "192.0.2.53" ] "Servers that the names are looked up at; none: the host's.";
+      credentialBroker = optional types.str "192.0.2.7:3128" "The proxy that is all that the workload reaches.";
+      publish = words [ "127.0.0.1:8080:80" ] "Ports of the host that lead to ports of the workload.";
       seccomp = optional policyType policyExample (policy "seccomp (JSON)");
       capabilities = optional policyType policyExample (policy "capability (TOML)");
       landlock = optional policyType policyExample (policy "Landlock (TOML)");

@@ -26,9 +26,9 @@ WHAT IS LEFT OUT.  Ports, connection tracking, several names, the bridge and
 address translation outside of the namespace, `--network host` (refused or
 agreed to by the mode: spec Policy).
 
-THE CODE.  There is none yet: `nucleus` has the networks `none` and `host` only.
-This is the design that the code of the egress issue has to follow, and is to be
-bound to; until then this spec says nothing about the product.
+THE CODE.  network/src/bridge.rs makes and takes back, network/src/resolver answers.
+Not bound to this spec yet.  One order differs: the resolver starts after the link, when
+still nothing is in the namespace that could ask or send; the workload comes after both.
 ***************************************************************************)
 EXTENDS FiniteSets
 

@@ -1,4 +1,5 @@
-//! A sandbox's network: made in the order of [`SET_UP`], taken back in reverse.
+//! A sandbox's network, made in order: the namespace, the rules in it, what all sandboxes share on the host, the link with
+//! its addresses and routes, published ports. Taken back: the link, then ports, and what is shared with the last link.
 
 use crate::egress::{Egress, Protocol, Publish};
 use crate::host::{self, Changed, Locked};
@@ -15,30 +16,6 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-
-/// What is made, in order: nothing leads out before the rules are there.
-pub const SET_UP: [Stage; 5] = [
-    Stage::Namespace,
-    Stage::Rules,
-    Stage::Shared,
-    Stage::Link,
-    Stage::Published,
-];
-
-/// A part of a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The namespace.
-    Namespace,
-    /// The rules in it.
-    Rules,
-    /// What all sandboxes share: the table on the host, and forwarding.
-    Shared,
-    /// The link, with its addresses and routes.
-    Link,
-    /// Ports of the host that lead in, and addresses of the host that may be reached.
-    Published,
-}
 
 /// What is asked for.
 #[derive(Debug, Clone)]

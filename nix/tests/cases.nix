@@ -77,6 +77,10 @@ in
     no-user = bad "needs user" { user = null; };
     no-memory = bad "needs memory" { memory = null; };
     host-network = bad "only agent mode has the host's network" { network = "host"; };
+    egress-without-bridge = bad "dns, egressAllow: only network = " {
+      egressAllow = [ "192.0.2.0/24" ];
+      dns = [ "192.0.2.53" ];
+    };
     pin-alone = bad "is the pin of a rootfs" {
       mode = "agent";
       rootfs = null;

@@ -19,6 +19,10 @@ let
       after = list;
       wants = list;
       wantedBy = list;
+      path = mkOption {
+        type = types.listOf types.anything;
+        default = [ ];
+      };
       unitConfig = anything;
       serviceConfig = anything;
     };
