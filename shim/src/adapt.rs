@@ -172,7 +172,9 @@ fn gvisor(config: &mut Value, losses: &mut Vec<Loss>) {
         config["linux"].as_object_mut().map(|linux| linux.remove(field));
     }
     let kinds = config["linux"]["namespaces"].as_array_mut();
-    if let Some(kinds) = kinds.filter(|kinds| !kinds.iter().any(|kind| kind["type"] == "network")) {
+    // It is started in the namespace of a bridge, and takes that for the host's.
+    let own = |kind: &Value| kind["type"] == "network" && kind["path"].is_null();
+    if let Some(kinds) = kinds.filter(|kinds| !kinds.iter().any(own)) {
         kinds.retain(|kind| kind["type"] != "user");
         for field in ["uidMappings", "gidMappings"] {
             config["linux"].as_object_mut().map(|linux| linux.remove(field));
@@ -180,7 +182,7 @@ fn gvisor(config: &mut Value, losses: &mut Vec<Loss>) {
         lose(
             losses,
             "user namespace",
-            "runsc makes none with the host's network",
+            "runsc makes none with the network of a namespace that it did not make",
         );
     }
     // The mask that it starts with is the one that is asked for.

@@ -112,6 +112,10 @@ pub struct Program {
     pub kind: Runtime,
     /// Options of each of its commands.
     pub options: Vec<String>,
+    /// The network namespace that each of its commands is started in, if not this process's: gVisor takes the network
+    /// that it finds, and is reached through sockets in it. Not recorded: the path is another one later.
+    #[serde(skip)]
+    pub network: Option<PathBuf>,
 }
 
 /// No such runtime.
@@ -173,6 +177,7 @@ impl Program {
             path,
             kind: Runtime::Native,
             options: Vec::new(),
+            network: None,
         })
         .ok_or(Error::NoNative)
     }
@@ -188,6 +193,7 @@ impl Program {
             kind: kind.unwrap_or_else(|| kind_of(&path)),
             path,
             options: Vec::new(),
+            network: None,
         })
     }
 
@@ -195,8 +201,9 @@ impl Program {
     /// hosts with both versions, and a limit of processes would hold its own threads: it does without.
     fn for_gvisor(mut self, request: &Request) -> Self {
         let network = match request.network() {
-            Network::Host | Network::GvisorHost => "host",
-            Network::None | Network::Bridge => "none",
+            // Of the namespace that runsc is started in: one with rules for a bridge.
+            Network::Host | Network::GvisorHost | Network::Bridge => "host",
+            Network::None => "none",
         };
         let platform = request
             .gvisor_platform
@@ -215,8 +222,18 @@ impl Program {
 
     /// A command, with the options that each one has.
     pub fn command(&self, root: &Path) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut command = self.within(&self.path);
         command.args(self.common(root));
+        command
+    }
+
+    /// A program in its network namespace.
+    pub fn within(&self, program: &Path) -> Command {
+        let Some(network) = &self.network else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", network.display())).arg("--").arg(program);
         command
     }
 
@@ -240,7 +257,14 @@ impl Program {
 
     /// Whose a sandbox is, if it is not our own runtime's.
     pub fn recorded(directory: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(directory.join(RECORD)).ok()?).ok()
+        let mut program: Self = serde_json::from_slice(&std::fs::read(directory.join(RECORD)).ok()?).ok()?;
+        if program.kind == Runtime::Gvisor {
+            // The kernel of the sandbox is in it as long as there is anything to be told.
+            let pid = std::fs::read_to_string(directory.join("pid")).unwrap_or_default();
+            let path = PathBuf::from(format!("/proc/{}/ns/net", pid.trim()));
+            program.network = path.exists().then_some(path);
+        }
+        Some(program)
     }
 
     /// What it can do.

@@ -297,7 +297,8 @@ struct Guard {
 impl Guard {
     fn start(program: &Program, root: &Path, name: &str) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
-        let child = Command::new("/bin/sh")
+        let child = program
+            .within(Path::new("/bin/sh"))
             .args(["-c", "read end || exec \"$@\"", "sh"])
             .arg(&program.path)
             .args(program.common(root))

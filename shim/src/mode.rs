@@ -265,9 +265,6 @@ impl Judge {
                 "without root the addresses are slirp4netns's own",
             );
         }
-        if facts.gvisor {
-            self.refuse("network", "bridge is not there under gVisor");
-        }
     }
 
     /// Which of the options rule each other out.

@@ -209,6 +209,7 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
         .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
         .and_then(|()| egress::begin(&mut decided.launch, &mut sandbox))
         .map(|begun| network = begun)
+        .map(|()| decided.program.network = gvisor_network(&decided))
         .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, network, call, &mut events));
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
@@ -225,6 +226,12 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
         changes => events.write("cleaned-up", &json!({"workspace-changes": changes}))?,
     }
     Ok(code)
+}
+
+/// Where gVisor has to be started to have the network that was made.
+fn gvisor_network(decided: &Decided) -> Option<PathBuf> {
+    let bridge = decided.launch.bridge.as_ref()?;
+    (decided.program.kind == Runtime::Gvisor).then(|| bridge.namespace.clone())
 }
 
 #[expect(clippy::print_stderr, reason = "warnings are for the caller")]
@@ -383,7 +390,11 @@ fn started(
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
     if decided.program.kind != Runtime::Native {
-        return foreign::run(decided, bundle, store, sandbox, call, events);
+        let code = foreign::run(decided, bundle, store, sandbox, call, events)?;
+        if let Some(network) = network.filter(|_| !call.detach) {
+            network.tell_refused(events, call.quiet)?;
+        }
+        return Ok(code);
     }
     let mut runtime = Protected::new(&decided.program.path);
     runtime
