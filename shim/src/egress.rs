@@ -25,7 +25,7 @@ use std::process::Command;
 pub const RESOLV_CONF: &str = "resolv.conf";
 
 /// What root has to take back of a sandbox's network.
-const RECORD: &str = "network.json";
+pub(crate) const RECORD: &str = "network.json";
 /// A file that says that the network is a user's.
 const USERS: &str = "network.user";
 /// The interface that leads out, whoever made it.

@@ -5,6 +5,8 @@ use crate::request::{Network, Request};
 use nucleus_policy::KernelVersion;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -233,7 +235,10 @@ impl Program {
             return Command::new(program);
         };
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", network.display())).arg("--").arg(program);
+        command
+            .arg(format!("--net={}", network.display()))
+            .arg("--")
+            .arg(program);
         command
     }
 
@@ -258,11 +263,13 @@ impl Program {
     /// Whose a sandbox is, if it is not our own runtime's.
     pub fn recorded(directory: &Path) -> Option<Self> {
         let mut program: Self = serde_json::from_slice(&std::fs::read(directory.join(RECORD)).ok()?).ok()?;
-        if program.kind == Runtime::Gvisor {
-            // The kernel of the sandbox is in it as long as there is anything to be told.
+        if program.kind == Runtime::Gvisor && directory.join(crate::egress::RECORD).exists() {
+            // The kernel of the sandbox is in it as long as there is anything to be told; it may end at any moment.
             let pid = std::fs::read_to_string(directory.join("pid")).unwrap_or_default();
-            let path = PathBuf::from(format!("/proc/{}/ns/net", pid.trim()));
-            program.network = path.exists().then_some(path);
+            let held = File::open(format!("/proc/{}/ns/net", pid.trim())).ok();
+            // Open as long as this process: commands outlive what they are made from.
+            let path = |file: File| format!("/proc/{}/fd/{}", std::process::id(), file.into_raw_fd());
+            program.network = held.map(|file| path(file).into());
         }
         Some(program)
     }
