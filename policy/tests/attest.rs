@@ -86,6 +86,46 @@ fn a_tree_is_what_its_manifest_says_and_sha256sum_agrees() {
     assert!(matches!(create(tree.path()), Err(Error::Exists)));
 }
 
+/// Files are hashed side by side, in pieces of 32 KiB, and the last few by themselves.
+#[test]
+fn files_of_all_sizes_have_the_digests_that_sha256sum_finds() {
+    let tree = tempfile::tempdir().expect("a directory");
+    let borders = [32 << 10, 64 << 10, 300 << 10].into_iter();
+    let around = borders.flat_map(|border: usize| border - 70..border + 70);
+    for (number, size) in (0..200).chain(around).enumerate() {
+        let bytes: Vec<u8> = (0..size).map(|at| (at * 7 + number) as u8).collect();
+        // Neighbours are of very different sizes.
+        fs::write(tree.path().join((number * 37 % 1000).to_string()), bytes).expect("write");
+    }
+    let summary = create(tree.path()).expect("created");
+    assert_eq!(summary.files, 620);
+    assert!(sha256sum(tree.path()), "sha256sum takes it");
+    for threads in [1, 2] {
+        let root = attest::open_root(tree.path()).expect("the top");
+        let options = Options {
+            threads,
+            ..Options::default()
+        };
+        let mut report = |mismatch| panic!("{mismatch}");
+        attest::verify(root.as_fd(), &options, &mut report).expect("verified");
+    }
+    // A byte of each, in its last block.
+    for number in 0..620_usize {
+        let path = tree.path().join((number * 37 % 1000).to_string());
+        let mut bytes = fs::read(&path).expect("read");
+        let Some(last) = bytes.last_mut() else { continue };
+        *last ^= 1;
+        fs::write(path, bytes).expect("write");
+    }
+    let found = verify(tree.path()).expect("verified");
+    assert_eq!(found.len(), 619);
+    assert!(
+        found
+            .iter()
+            .all(|mismatch| mismatch.difference == Difference::Changed)
+    );
+}
+
 #[test]
 fn the_same_tree_has_the_same_manifest_with_any_number_of_threads() {
     let tree = tree();

@@ -1,10 +1,10 @@
 //! The manifest of a tree.
 
 use super::manifest::{self, Entry, FileNode, Node};
-use super::pool::{self, Feed};
-use super::tree::{self, Chunk, Directory, Found, RegularFile, Walk};
+use super::pool::{self, Feed, Job};
+use super::tree::{self, Directory, Found, RegularFile, Walk};
 use super::verify::DIRECTORIES;
-use super::{Difference, Error, FileKind, MANIFEST, Mismatch, Options, Progress, Summary};
+use super::{Difference, Error, FileKind, MANIFEST, Mismatch, Options, Summary};
 use crate::digest::Digest;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -15,9 +15,45 @@ use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 /// A file to be hashed.
-struct Job {
+struct Unlisted {
     directory: Arc<Directory>,
     path: Vec<u8>,
+    /// Its mode and size, when it was opened.
+    opened: Result<(u32, u64), Difference>,
+}
+
+impl Job for Unlisted {
+    type Result = Outcome;
+
+    fn open(&mut self) -> Option<RegularFile> {
+        let file = RegularFile::open(&self.directory, tree::last(&self.path));
+        self.opened = file
+            .as_ref()
+            .map(|file| (file.mode, file.size))
+            .map_err(Clone::clone);
+        file.ok()
+    }
+
+    fn finish(self, digest: Option<Result<Digest, Difference>>) -> Vec<Outcome> {
+        let Self {
+            directory,
+            path,
+            opened,
+        } = self;
+        let file = opened.and_then(|(mode, size)| {
+            let digest = digest.unwrap_or(Err(Difference::Unsteady))?;
+            Ok(FileNode { mode, size, digest })
+        });
+        let outcome = match file {
+            Ok(file) => Ok(Entry {
+                path,
+                node: Node::File(file),
+            }),
+            Err(difference) => Err(Mismatch { path, difference }),
+        };
+        let unsteady = Directory::release(directory).map(Err);
+        std::iter::once(outcome).chain(unsteady).collect()
+    }
 }
 
 type Outcome = Result<Entry, Mismatch>;
@@ -54,11 +90,8 @@ fn write(root: BorrowedFd<'_>, options: &Options<'_>, file: File) -> Result<Summ
     manifest::begin(&mut text.line);
     text.write_line()?;
     let mut walk = Walk::new(root)?;
-    let progress = options.progress;
-    let work =
-        |job: Job, chunk: &mut Chunk, results: &mut Vec<Outcome>| hash_file(job, chunk, progress, results);
     let mut take = |outcome: Outcome| text.add(outcome.map_err(Error::Unfit)?);
-    pool::ordered(options.threads, work, &mut take, |feed| {
+    pool::ordered(options.threads, options.progress, &mut take, |feed| {
         let top = Node::Directory { mode: walk.mode() };
         feed.result(Ok(Entry {
             path: Vec::new(),
@@ -85,12 +118,20 @@ fn write(root: BorrowedFd<'_>, options: &Options<'_>, file: File) -> Result<Summ
 }
 
 /// Gives an entry to the feed, or its content; returns a directory that is to be entered.
-fn add(found: Found, feed: &mut Feed<'_, Job, Outcome, Error>) -> Result<Option<Directory>, Error> {
+fn add(found: Found, feed: &mut Feed<'_, Unlisted, Error>) -> Result<Option<Directory>, Error> {
     let node = match found.kind {
         FileKind::File => {
             let Found { path, directory, .. } = found;
             // Its size is not known yet: a guess that keeps batches small.
-            feed.job(Job { directory, path }, 16 << 10)?;
+            let opened = Err(Difference::Missing);
+            feed.job(
+                Unlisted {
+                    directory,
+                    path,
+                    opened,
+                },
+                16 << 10,
+            )?;
             return Ok(None);
         }
         FileKind::Directory => match found.open() {
@@ -118,23 +159,6 @@ fn add(found: Found, feed: &mut Feed<'_, Job, Outcome, Error>) -> Result<Option<
         Err(difference) => Err(Mismatch { path, difference }),
     })?;
     Ok(None)
-}
-
-fn hash_file(job: Job, chunk: &mut Chunk, progress: Option<&Progress>, results: &mut Vec<Outcome>) {
-    let Job { directory, path } = job;
-    let hashed = RegularFile::open(&directory, tree::last(&path)).and_then(|file| {
-        let (mode, size) = (file.mode, file.size);
-        let digest = file.digest(chunk, progress)?;
-        Ok(FileNode { mode, size, digest })
-    });
-    results.push(match hashed {
-        Ok(file) => Ok(Entry {
-            path,
-            node: Node::File(file),
-        }),
-        Err(difference) => Err(Mismatch { path, difference }),
-    });
-    results.extend(Directory::release(directory).map(Err));
 }
 
 /// The manifest as it is written.

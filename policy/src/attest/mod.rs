@@ -27,6 +27,7 @@
 //! absolute link is meant from the tree's own top; a relative one that climbs above it is refused.
 
 mod create;
+mod lanes;
 mod manifest;
 mod pool;
 mod tree;
@@ -50,7 +51,7 @@ pub const MANIFEST: &str = ".nucleus-rootfs-sha256";
 pub struct Options<'a> {
     /// What the manifest's own digest must be.
     pub pin: Option<Digest>,
-    /// Threads that read and hash; 0 for the number of processors, 32 at most.
+    /// Threads that read and hash; 0 for the number of processors, 12 at most.
     pub threads: usize,
     /// Record modes as a Nix store gives them: 0555 for directories and executable files, 0444 for others.
     pub store_modes: bool,

@@ -1,22 +1,17 @@
 //! The tree: reached from one descriptor of its top, name by name, in the manifest's order.
 
-use super::{Difference, Error, FileKind, Mismatch, Progress};
-use crate::digest::Digest;
+use super::{Difference, Error, FileKind, Mismatch};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// How deep a tree may be: one descriptor is open for each level.
 pub const MAX_DEPTH: usize = 256;
 /// The most bytes that the names of a directory and of those above it may have together: 64 MiB.
 pub const MAX_NAMES: usize = 64 << 20;
-/// How much is read and hashed at once: it should stay in the processor's cache.
-const CHUNK: usize = 128 << 10;
 
 /// Opens the top of a tree. Symbolic links in the path are followed: it is the caller's.
 ///
@@ -156,46 +151,30 @@ impl RegularFile {
         self.fd
     }
 
-    /// The digest of its bytes, no more of them than its size was when it was opened.
+    /// Reads on, at least a byte.
     ///
     /// # Errors
-    /// It changed meanwhile, or cannot be read.
-    pub(super) fn digest(self, chunk: &mut Chunk, progress: Option<&Progress>) -> Result<Digest, Difference> {
-        let mut hash = Sha256::new();
-        let mut left = self.size;
-        while left > 0 {
-            let most = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
-            let read = match rustix::io::read(&self.fd, &mut chunk.0[..most]) {
-                Err(Errno::INTR) => continue,
-                result => result.map_err(Difference::Unreadable)?,
-            };
-            if read == 0 {
-                return Err(Difference::Unsteady);
-            }
-            hash.update(&chunk.0[..read]);
-            left -= read as u64;
-            if let Some(progress) = progress {
-                progress.bytes.fetch_add(read as u64, Ordering::Relaxed);
+    /// It ends here, before its size, or cannot be read.
+    pub(super) fn read(&self, bytes: &mut [u8]) -> Result<usize, Difference> {
+        loop {
+            match rustix::io::read(&self.fd, &mut *bytes) {
+                Err(Errno::INTR) => {}
+                Ok(0) => return Err(Difference::Unsteady),
+                result => return result.map_err(Difference::Unreadable),
             }
         }
-        if let Some(progress) = progress {
-            progress.files.fetch_add(1, Ordering::Relaxed);
-        }
-        let stat = rustix::fs::fstat(&self.fd).map_err(Difference::Unreadable)?;
-        if Stamp::of(&stat) != self.stamp {
-            return Err(Difference::Unsteady);
-        }
-        Ok(Digest::from(<[u8; 32]>::from(hash.finalize())))
     }
-}
 
-/// A thread's buffer.
-#[derive(Debug)]
-pub(super) struct Chunk(Box<[u8]>);
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self(vec![0; CHUNK].into_boxed_slice())
+    /// Looks whether it is as it was when it was opened: what was read of it is then of one piece.
+    ///
+    /// # Errors
+    /// It is not, or cannot be looked at.
+    pub(super) fn is_steady(&self) -> Result<(), Difference> {
+        match rustix::fs::fstat(&self.fd) {
+            Ok(stat) if Stamp::of(&stat) == self.stamp => Ok(()),
+            Ok(_) => Err(Difference::Unsteady),
+            Err(errno) => Err(Difference::Unreadable(errno)),
+        }
     }
 }
 
@@ -451,11 +430,11 @@ mod tests {
         for change in changes {
             let file = RegularFile::open(&directory, b"file").expect("open");
             std::thread::sleep(std::time::Duration::from_millis(20));
+            let mut bytes = [0; 5000];
+            file.read(&mut bytes).expect("read");
+            assert_eq!(file.is_steady(), Ok(()));
             change();
-            assert_eq!(
-                file.digest(&mut Chunk::default(), None),
-                Err(Difference::Unsteady)
-            );
+            assert_eq!(file.is_steady(), Err(Difference::Unsteady));
         }
     }
 

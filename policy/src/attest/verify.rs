@@ -1,9 +1,10 @@
 //! The comparison of a tree with its manifest: two streams in one order, merged.
 
 use super::manifest::{Entry, FileNode, Node, Reader, order};
-use super::pool::{self, Feed};
-use super::tree::{self, Chunk, Directory, Found, RegularFile, Walk};
+use super::pool::{self, Feed, Job};
+use super::tree::{self, Directory, Found, RegularFile, Walk};
 use super::{Difference, Error, FileKind, MANIFEST, Malformed, Mismatch, Options, Progress, Summary};
+use crate::digest::Digest;
 use rustix::fd::BorrowedFd;
 use std::cmp::Ordering;
 use std::fs::File;
@@ -15,10 +16,56 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) const DIRECTORIES: u32 = 8;
 
 /// A file to be hashed and compared.
-struct Job {
+struct Listed {
     directory: Arc<Directory>,
     path: Vec<u8>,
     expected: FileNode,
+    differences: Vec<Difference>,
+}
+
+impl Job for Listed {
+    type Result = Mismatch;
+
+    fn open(&mut self) -> Option<RegularFile> {
+        let file = match RegularFile::open(&self.directory, tree::last(&self.path)) {
+            Ok(file) => file,
+            Err(difference) => {
+                self.differences.push(difference);
+                return None;
+            }
+        };
+        if file.mode != self.expected.mode {
+            self.differences.push(Difference::WrongMode {
+                expected: self.expected.mode,
+                actual: file.mode,
+            });
+        }
+        if file.size != self.expected.size {
+            self.differences.push(Difference::Changed);
+            return None;
+        }
+        Some(file)
+    }
+
+    fn finish(mut self, digest: Option<Result<Digest, Difference>>) -> Vec<Mismatch> {
+        match digest {
+            // `open` has told why.
+            None => {}
+            Some(Ok(digest)) if digest == self.expected.digest => {}
+            Some(Ok(_)) => self.differences.push(Difference::Changed),
+            Some(Err(difference)) => self.differences.push(difference),
+        }
+        let path = &self.path;
+        let differences = self.differences.into_iter();
+        let mut mismatches: Vec<_> = differences
+            .map(|difference| Mismatch {
+                path: path.clone(),
+                difference,
+            })
+            .collect();
+        mismatches.extend(Directory::release(self.directory));
+        mismatches
+    }
 }
 
 /// Compares the tree below `root` with the manifest at its top, and reports every mismatch, in the tree's order.
@@ -50,10 +97,7 @@ pub fn verify(
         report(mismatch);
         Ok(())
     };
-    let work = |job: Job, chunk: &mut Chunk, results: &mut Vec<Mismatch>| {
-        compare_file(job, chunk, progress, results);
-    };
-    let mut summary = pool::ordered(options.threads, work, &mut take, |feed| {
+    let mut summary = pool::ordered(options.threads, progress, &mut take, |feed| {
         Merge {
             walk,
             reader,
@@ -82,45 +126,10 @@ fn open_manifest(walk: &Walk) -> Result<RegularFile, Error> {
     })
 }
 
-fn compare_file(job: Job, chunk: &mut Chunk, progress: Option<&Progress>, results: &mut Vec<Mismatch>) {
-    let Job {
-        directory,
-        path,
-        expected,
-    } = job;
-    let mut differs = |difference| {
-        results.push(Mismatch {
-            path: path.clone(),
-            difference,
-        });
-    };
-    match RegularFile::open(&directory, tree::last(&path)) {
-        Err(difference) => differs(difference),
-        Ok(file) => {
-            if file.mode != expected.mode {
-                differs(Difference::WrongMode {
-                    expected: expected.mode,
-                    actual: file.mode,
-                });
-            }
-            if file.size != expected.size {
-                differs(Difference::Changed);
-            } else {
-                match file.digest(chunk, progress) {
-                    Ok(digest) if digest == expected.digest => {}
-                    Ok(_) => differs(Difference::Changed),
-                    Err(difference) => differs(difference),
-                }
-            }
-        }
-    }
-    results.extend(Directory::release(directory));
-}
-
 struct Merge<'f, 't, R> {
     walk: Walk,
     reader: Reader<R>,
-    feed: &'f mut Feed<'t, Job, Mismatch, Error>,
+    feed: &'f mut Feed<'t, Listed, Error>,
     progress: Option<&'f Progress>,
     /// Entered since jobs were last handed over.
     directories: u32,
@@ -231,10 +240,11 @@ impl<R: BufRead> Merge<'_, '_, R> {
         match (entry.node, found.kind) {
             (Node::Directory { mode }, FileKind::Directory) => self.directory(mode, found),
             (Node::File(expected), FileKind::File) => {
-                let job = Job {
+                let job = Listed {
                     directory: found.directory,
                     path: found.path,
                     expected,
+                    differences: Vec::new(),
                 };
                 self.feed.job(job, expected.size)
             }

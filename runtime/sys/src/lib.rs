@@ -1,4 +1,4 @@
-//! Raw Linux system calls that `rustix` lacks or keeps unsafe.
+//! Raw Linux system calls that `rustix` lacks or keeps unsafe, and what takes the processor's own instructions.
 //!
 //! The only crate of Nucleus with unsafe code: every block states the invariant that makes it sound, and
 //! everything above this layer is free of `unsafe`. Each wrapper names its man page.
@@ -13,6 +13,7 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod seccomp;
+pub mod sha256;
 pub mod signal;
 pub mod trace;
 
