@@ -189,7 +189,11 @@ impl Channel {
 
     /// Child: reports a failure; there is nobody to tell when this fails too.
     pub fn failed(&self, failure: &Failure) {
-        let _ = send(&self.socket, &encode(failure), SendFlags::NOSIGNAL);
+        let message = encode(failure);
+        // A seccomp profile that refuses execve(2) may well refuse this, but hardly ever write(2).
+        if send(&self.socket, &message, SendFlags::NOSIGNAL).is_err() {
+            let _ = rustix::io::write(&self.socket, &message);
+        }
     }
 
     fn tell(&self, message: &[u8]) -> Result<(), Fault> {

@@ -157,6 +157,24 @@ fn a_deleted_bundle_does_not_keep_a_container_from_its_end() {
 }
 
 #[test]
+fn a_profile_that_refuses_the_program_itself_is_told() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| {
+        config["process"]["noNewPrivileges"] = json!(true);
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{"names": ["read", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}],
+        });
+    });
+    let id = host.id();
+    let message = refused(&host, &["run", "--bundle", bundle.path(), &id], &id);
+    assert!(
+        message.contains("exec") && message.contains("Operation not permitted"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_bundle_deleted_before_create_is_named() {
     let Some(host) = Host::new() else { return };
     let bundle = host.bundle(|_| {});

@@ -257,6 +257,11 @@ impl Service<'_> {
         self.guest.journal(&self.name)
     }
 
+    /// Lets systemd forget that it has failed, and how often.
+    pub(super) fn forget(&self) -> Result<()> {
+        self.guest.systemctl(&["reset-failed", &self.name]).map(drop)
+    }
+
     /// Stops it.
     pub(super) fn stop(&self) -> Result<()> {
         self.guest.systemctl(&["stop", &self.name]).map(drop)

@@ -16,14 +16,14 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::known::Known;
 use crate::suite::{Outcome, Record};
-use crate::{cli, host, pool, report, sandbox};
+use crate::{apt, cli, host, pool, report, sandbox};
 use guest::Line;
 use image::Image;
 
@@ -68,6 +68,9 @@ impl fmt::Display for Bed {
         })
     }
 }
+
+/// What goes into every bed.
+const PROGRAMS: [&str; 3] = ["nucleus-runtime", "nucleus", "nucleus-conformance"];
 
 /// Options of `beds`.
 #[derive(clap::Args)]
@@ -208,12 +211,12 @@ impl Run<'_> {
         for each in [&payload, &results] {
             fs::create_dir(each)?;
         }
-        for entry in fs::read_dir(self.payload)? {
-            let entry = entry?;
-            fs::hard_link(entry.path(), payload.join(entry.file_name()))?;
+        for name in PROGRAMS {
+            fs::hard_link(self.payload.join(name), payload.join(name))?;
         }
-        if bed == Bed::Machine {
-            nix::prepare(self.payload, &payload.join("nix"))?;
+        if matches!(bed, Bed::Container | Bed::Machine) {
+            let built = self.nix()?;
+            apt::quiet(Command::new("cp").arg("-a").arg(built).arg(payload.join("nix")))?;
         }
         let script = payload.join("run");
         fs::write(&script, self.script(bed))?;
@@ -234,6 +237,19 @@ impl Run<'_> {
         }
         let lines = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
         Ok((lines.collect(), console))
+    }
+
+    /// What Nix has built, once for all beds.
+    fn nix(&self) -> Result<PathBuf> {
+        static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = BUILDING.lock().expect("no thread panics with the lock");
+        let built = self.payload.join("nix");
+        if !built.exists() {
+            let half = self.payload.join("half-built");
+            nix::prepare(self.payload, &half)?;
+            fs::rename(half, &built)?;
+        }
+        Ok(built)
     }
 
     /// What a bed runs.

@@ -10,9 +10,6 @@ use serde_json::Value;
 
 use crate::apt;
 
-/// The units, by the names of their sandboxes.
-pub(super) const UNITS: [&str; 2] = ["hello", "direct"];
-
 const CONFIGURATION: &str = "experimental-features = nix-command flakes
 sandbox = true
 substitute = false
@@ -20,20 +17,25 @@ substituters =
 build-users-group =
 warn-dirty = false";
 
-/// Puts `store` (what is to lie in `/nix/store`) and `units` into `output`. `programs` has the runtime and the
-/// front-end.
+/// Puts `store` (what is to lie in `/nix/store`) and `units`, of which `rules` are tmpfiles.d(5)'s, into `output`.
+/// `programs` has the runtime and the front-end.
 ///
 /// # Errors
 /// Nix is missing, or cannot build something.
 pub(super) fn prepare(programs: &Path, output: &Path) -> Result<()> {
-    apt::install(&["nix-bin", "busybox-static"])?;
+    apt::install(&["nix-bin", "busybox-static", "gcc", "libc6-dev"])?;
     let work = Work {
         dir: tempfile::tempdir()?,
     };
-    let (project, source) = (work.project(), Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let (project, source) = (work.project(), Path::new(env!("CARGO_MANIFEST_DIR")));
     fs::create_dir(&project)?;
     for name in ["nix", "flake.nix", "Cargo.lock"] {
-        apt::quiet(Command::new("cp").arg("-R").arg(source.join(name)).arg(&project))?;
+        apt::quiet(
+            Command::new("cp")
+                .arg("-R")
+                .arg(source.join("..").join(name))
+                .arg(&project),
+        )?;
     }
     let seed = project.join("nix/tests/nixpkgs/seed");
     fs::create_dir_all(seed.join("busybox"))?;
@@ -41,25 +43,33 @@ pub(super) fn prepare(programs: &Path, output: &Path) -> Result<()> {
     for name in ["nucleus", "nucleus-runtime"] {
         fs::copy(programs.join(name), seed.join(name))?;
     }
-
-    let bundle = work.build("bundle")?;
-    let pin = fs::read_to_string(work.in_store(&bundle).join("config-sha256"))?;
-    let (units, store) = (output.join("units"), output.join("store"));
-    fs::create_dir_all(&units)?;
-    for name in UNITS {
-        // What a unit refers to is built with its text.
-        let text = work.build(&format!(
-            "pkgs.writeText \"{name}\" (module \"{}\").units.nucleus-{name}",
-            pin.trim()
-        ))?;
-        fs::copy(work.in_store(&text), units.join(name))?;
-    }
     apt::quiet(
-        Command::new("cp")
-            .arg("-a")
-            .arg(work.in_store("/nix/store"))
-            .arg(&store),
-    )
+        Command::new("gcc")
+            .args(["-static", "-Os", "-o"])
+            .arg(seed.join("ready"))
+            .arg(source.join("beds/ready.c")),
+    )?;
+
+    let policy = Command::new(programs.join("nucleus"))
+        .args(["policy", "show", "seccomp"])
+        .output()?;
+    ensure!(policy.status.success(), "nucleus policy show: {policy:?}");
+    fs::write(seed.join("seccomp.json"), policy.stdout)?;
+
+    // What a pin is of has to be there before the unit that has the pin.
+    let built = work.in_store(&work.build("{ }", "built")?);
+    let mut pins = String::new();
+    for entry in fs::read_dir(built)? {
+        let entry = entry?;
+        let pin = fs::read_to_string(entry.path())?;
+        pins.push_str(&format!("{} = \"{}\"; ", entry.file_name().display(), pin.trim()));
+    }
+    let units = work.in_store(&work.build(&format!("{{ {pins}}}"), "units")?);
+    fs::create_dir_all(output)?;
+    for (from, name) in [(units, "units"), (work.in_store("/nix/store"), "store")] {
+        apt::quiet(Command::new("cp").arg("-a").arg(from).arg(output.join(name)))?;
+    }
+    Ok(())
 }
 
 /// A project and a store, for as long as they are needed.
@@ -77,30 +87,12 @@ impl Work {
         self.dir.path().join("store").join(path.trim_start_matches('/'))
     }
 
-    /// Builds an expression; the result is its store path.
-    fn build(&self, expression: &str) -> Result<String> {
+    /// Builds an attribute of `nix/tests/bed.nix`; the result is its store path.
+    fn build(&self, pins: &str, attribute: &str) -> Result<String> {
         let project = self.project();
         let project = project.display();
-        let all = format!(
-            r#"let
-              pkgs = import {project}/nix/tests/nixpkgs {{ }};
-              flake = import {project}/nix {{ src = {project}; pkgsFor = _: pkgs; }};
-              nucleus = flake.packages.x86_64-linux.default;
-              rootfs = flake.lib.mkRootfs {{ inherit pkgs; packages = [ pkgs.hello ]; }};
-              bundle = flake.lib.mkBundle {{
-                inherit pkgs rootfs;
-                container = "direct";
-                request = {{ command = [ "/bin/hello" ]; user = 1000; memory = "64M"; pids = 20; }};
-              }};
-              module = configSha256: import {project}/nix/tests/evaluate.nix {{
-                inherit pkgs nucleus;
-                containers = {{
-                  hello = {{ inherit rootfs; command = [ "/bin/hello" ]; user = 1000; memory = "64M"; restart = "no"; }};
-                  direct = {{ direct = true; inherit bundle configSha256; restart = "no"; }};
-                }};
-              }};
-            in {expression}"#
-        );
+        let all =
+            format!("(import {project}/nix/tests/bed.nix {{ src = {project}; pins = {pins}; }}).{attribute}");
         let home = self.dir.path();
         let output = Command::new("nix")
             .args(["build", "--impure", "--json", "--no-link", "--store"])

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::plan::Directory;
 use super::record::Place;
-use super::systemd::{self, Placeholder, Scope};
+use super::systemd::{self, Placeholder, Property, Scope};
 use super::writes::{Target, Write};
 use super::{Error, Plan, Record};
 
@@ -63,7 +63,7 @@ impl Entered {
                     let made = make(directory)?;
                     self.fill(directory, made, &mut spent)?;
                 }
-                Some(scope) => self.add_scope(directory, scope, &mut spent)?,
+                Some(scope) => self.add_scope(directory, scope, &plan.properties, &mut spent)?,
             }
         }
         drop(spent);
@@ -74,8 +74,14 @@ impl Entered {
         Ok(())
     }
 
-    fn add_scope(&mut self, directory: &Directory, scope: &Scope, spent: &mut Batch) -> Result<(), Error> {
-        let (below, placeholder) = systemd::start(scope, &directory.writes)?;
+    fn add_scope(
+        &mut self,
+        directory: &Directory,
+        scope: &Scope,
+        asked: &[Property],
+        spent: &mut Batch,
+    ) -> Result<(), Error> {
+        let (below, placeholder) = systemd::start(scope, asked, &directory.writes)?;
         // Not before: a scope of that name may be another container's, and what is recorded gets stopped.
         self.record.scope = Some(scope.clone());
         self.placeholder = Some(placeholder);

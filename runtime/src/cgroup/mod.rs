@@ -33,4 +33,5 @@ pub use oom::OomWatch;
 pub use plan::{Driver, Plan, Request, plan};
 pub use record::Record;
 pub use stats::Stats;
+pub(crate) use systemd::PREFIX as SYSTEMD_PROPERTY;
 pub use view::View;

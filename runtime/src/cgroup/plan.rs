@@ -1,12 +1,14 @@
 //! The pure decision: which directories, which writes, in which order.
 
+use std::collections::HashMap;
+
 use nucleus_sys::bpf::Instruction;
 use oci_spec::runtime::{LinuxDevice, LinuxResources};
 
 use super::devices::{self, Allowlist, Rules};
 use super::limits::{self, Phase, Setting, Version};
 use super::path::Location;
-use super::systemd::Scope;
+use super::systemd::{self, Property, Scope};
 use super::writes::Write;
 use super::{Error, Hierarchy, Layout};
 
@@ -38,6 +40,8 @@ pub struct Request<'a> {
     pub rootless: bool,
     /// Who creates the cgroup.
     pub driver: Driver,
+    /// `annotations`, of which systemd gets `org.systemd.property.*`.
+    pub annotations: Option<&'a HashMap<String, String>>,
 }
 
 /// What [`create`](super::create()) is going to do.
@@ -48,6 +52,8 @@ pub struct Plan {
     pub(super) dispensable: bool,
     /// The unit to start instead of making directories.
     pub(super) scope: Option<Scope>,
+    /// What the bundle's annotations want of that unit.
+    pub(super) properties: Vec<Property>,
 }
 
 /// The container's cgroup in one hierarchy.
@@ -114,6 +120,10 @@ pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<Plan, Error> {
             ));
         }
     };
+    let properties = match (&scope, request.annotations) {
+        (Some(_), Some(annotations)) => systemd::annotated(annotations)?,
+        _ => Vec::new(),
+    };
     if let Some(resources) = request.resources {
         assign(&mut directories, resources, Phase::Create)?;
     }
@@ -128,6 +138,7 @@ pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<Plan, Error> {
         directories,
         dispensable,
         scope,
+        properties,
     })
 }
 

@@ -23,6 +23,7 @@ impl Plan {
             directories: Vec::new(),
             dispensable: true,
             scope: None,
+            properties: Vec::new(),
         }
     }
 

@@ -481,6 +481,7 @@ pub fn plan_cgroup(
             .unwrap_or_default(),
         rootless: host.rootless(),
         driver,
+        annotations: spec.annotations().as_ref(),
     };
     Ok(cgroup::plan(&host.cgroups, &request)?)
 }

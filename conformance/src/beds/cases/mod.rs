@@ -28,6 +28,7 @@ const MACHINES: &[Bed] = &[Bed::Machine, Bed::OldMachine];
 pub(super) fn of(bed: Bed) -> impl Iterator<Item = BedCase> {
     let all = [
         scope::CASES,
+        scope::plain::CASES,
         scope::limited::CASES,
         limits::CASES,
         landlock::CASES,
@@ -36,6 +37,7 @@ pub(super) fn of(bed: Bed) -> impl Iterator<Item = BedCase> {
         units::limited::CASES,
         user::CASES,
         nix::CASES,
+        nix::plain::CASES,
         user::subgroup::CASES,
     ]
     .concat();

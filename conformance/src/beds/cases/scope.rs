@@ -24,6 +24,16 @@ super::list![super::ALL;
     what_a_killed_runtime_leaves_is_removed,
 ];
 
+/// What does not depend on the kernel.
+pub(super) mod plain {
+    pub(super) use super::*;
+
+    super::super::list![&[crate::beds::Bed::Container];
+        annotations_are_properties_of_the_scope,
+        an_annotation_that_is_none_leaves_no_scope,
+    ];
+}
+
 /// Where the limits are.
 pub(super) mod limited {
     pub(super) use super::*;
@@ -260,6 +270,73 @@ fn what_a_killed_runtime_leaves_is_removed(guest: &Guest) -> Result<()> {
         "the state of {id} is left"
     );
     expect_gone(guest, &unit)
+}
+
+fn annotated(bundle: &mut Bundle, properties: &[(&str, &str)]) {
+    for (name, value) in properties {
+        bundle.set(&format!("/annotations/org.systemd.property.{name}"), json!(value));
+    }
+}
+
+fn annotations_are_properties_of_the_scope(guest: &Guest) -> Result<()> {
+    let lab = guest.with_systemd_cgroup()?;
+    let (mut bundle, unit) = bundle(&lab, "annotated", "sleep 1000")?;
+    annotated(
+        &mut bundle,
+        &[
+            ("TimeoutStopSec", "7"),
+            ("RuntimeMaxUSec", "uint64 3600000000"),
+            ("CollectMode", "'inactive'"),
+            ("Description", "\"a 'sandbox'\""),
+            ("SendSIGHUP", "true"),
+            ("Documentation", "['man:a(1)', 'man:b(2)']"),
+            ("DevicePolicy", "'auto'"),
+            ("DeviceAllow", "[('/dev/null', 'rw')]"),
+            ("TasksMax", "uint64 55"),
+        ],
+    );
+    let _container = Container::started(&lab, &bundle)?;
+    for reload in [false, true] {
+        if reload {
+            guest.systemctl(&["daemon-reload"])?;
+        }
+        guest.expect_shown(
+            &unit,
+            &[
+                ("TimeoutStopUSec", "7s"),
+                ("RuntimeMaxUSec", "1h"),
+                ("CollectMode", "inactive"),
+                ("Description", "a 'sandbox'"),
+                ("SendSIGHUP", "yes"),
+                ("Documentation", "\"man:a(1)\" \"man:b(2)\""),
+                ("DeviceAllow", "/dev/null rw"),
+                ("TasksMax", "55"),
+                ("Delegate", "yes"),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn an_annotation_that_is_none_leaves_no_scope(guest: &Guest) -> Result<()> {
+    let lab = guest.with_systemd_cgroup()?;
+    for (name, value, told) in [
+        ("CollectMode", "inactive", "CollectMode"),
+        ("TimeoutStopSec", "'long'", "TimeoutStopSec"),
+        ("Slice", "'other.slice'", "cgroupsPath"),
+        ("No-Name", "1", "No-Name"),
+        // These are told by systemd.
+        ("NoSuchProperty", "1", "NoSuchProperty"),
+        ("TimeoutStopUSec", "5", "systemd"),
+        ("CollectMode", "'never'", "systemd"),
+    ] {
+        let (mut bundle, unit) = bundle(&lab, "unannotated", "true")?;
+        lab.run(&bundle)?.exits_with(0)?;
+        annotated(&mut bundle, &[(name, value)]);
+        lab.run(&bundle)?.refuses(told)?;
+        expect_gone(guest, &unit)?;
+    }
+    Ok(())
 }
 
 fn limits_are_the_scopes_properties_and_the_files(guest: &Guest) -> Result<()> {

@@ -47,7 +47,7 @@ pub(super) mod limited {
 }
 
 /// How long it sleeps, by which its process is known.
-const STAYS: &str = "98765";
+pub(super) const STAYS: &str = "98765";
 
 /// Stays until SIGTERM, which a first process has to ask for.
 const STAY: &str = "trap 'exit 0' TERM; sleep 98765 & wait";
@@ -71,7 +71,7 @@ fn unit<'a>(guest: &'a Guest, name: &str, flags: &[&str], script: &str) -> Resul
 }
 
 /// Fails unless nothing is left of a sandbox: no cgroup, no state, no process that sleeps this long.
-fn expect_nothing_left(name: &str, seconds: &str) -> Result<()> {
+pub(super) fn expect_nothing_left(name: &str, seconds: &str) -> Result<()> {
     let mut left = String::new();
     let gone = within(Duration::from_secs(5), || {
         left.clear();
@@ -369,7 +369,7 @@ fn a_changed_policy_keeps_the_unit_from_starting(guest: &Guest) -> Result<()> {
 }
 
 /// A unit of a program that ends at once, and with that starts or fails.
-fn once(text: &str) -> String {
+pub(super) fn once(text: &str) -> String {
     text.replace("Restart=on-failure\n", "")
         .replace("Type=exec", "Type=oneshot")
 }

@@ -37,6 +37,7 @@ fn request<'a>(path: Option<&'a str>, resources: Option<&'a LinuxResources>) -> 
         devices: &[],
         rootless: false,
         driver,
+        annotations: None,
     }
 }
 

@@ -1,30 +1,107 @@
 //! The few forms of D-Bus messages that starting and stopping a unit takes (D-Bus specification, "Message
 //! Format" and "Marshaling"): little-endian, without descriptors.
 
+use std::borrow::Cow;
+
+/// The types of integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cgroup) enum Integer {
+    Byte,
+    Int16,
+    Uint16,
+    Int32,
+    Uint32,
+    Int64,
+    Uint64,
+}
+
+impl Integer {
+    pub(super) const ALL: [Integer; 7] = [
+        Self::Byte,
+        Self::Int16,
+        Self::Uint16,
+        Self::Int32,
+        Self::Uint32,
+        Self::Int64,
+        Self::Uint64,
+    ];
+
+    /// Its letter, its name in text, how many bytes it has, and whether it can be negative.
+    fn facts(self) -> (&'static str, &'static str, usize, bool) {
+        match self {
+            Self::Byte => ("y", "byte", 1, false),
+            Self::Int16 => ("n", "int16", 2, true),
+            Self::Uint16 => ("q", "uint16", 2, false),
+            Self::Int32 => ("i", "int32", 4, true),
+            Self::Uint32 => ("u", "uint32", 4, false),
+            Self::Int64 => ("x", "int64", 8, true),
+            Self::Uint64 => ("t", "uint64", 8, false),
+        }
+    }
+
+    pub(super) fn signature(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub(super) fn keyword(self) -> &'static str {
+        self.facts().1
+    }
+
+    fn size(self) -> usize {
+        self.facts().2
+    }
+
+    pub(super) fn holds(self, number: i128) -> bool {
+        let (.., size, signed) = self.facts();
+        let values = 1_i128 << (8 * size);
+        let (least, most) = if signed {
+            (-values / 2, values / 2)
+        } else {
+            (0, values)
+        };
+        (least..most).contains(&number)
+    }
+}
+
 /// A value inside a variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(in crate::cgroup) enum Value {
     Bool(bool),
+    /// The most usual of the integers, `t`.
     Number(u64),
+    /// One that its type holds.
+    Integer(Integer, i128),
     Text(String),
+    /// An object's.
+    Path(String),
     Numbers(Vec<u32>),
     Bytes(Vec<u8>),
+    /// The elements and the type that all of them have.
+    Array(String, Vec<Value>),
+    Tuple(Vec<Value>),
 }
 
 impl Value {
-    fn signature(&self) -> &'static str {
+    pub(super) fn signature(&self) -> String {
         match self {
-            Self::Bool(_) => "b",
-            Self::Number(_) => "t",
-            Self::Text(_) => "s",
-            Self::Numbers(_) => "au",
-            Self::Bytes(_) => "ay",
+            Self::Bool(_) => "b".into(),
+            Self::Number(_) => "t".into(),
+            Self::Integer(kind, _) => kind.signature().into(),
+            Self::Text(_) => "s".into(),
+            Self::Path(_) => "o".into(),
+            Self::Numbers(_) => "au".into(),
+            Self::Bytes(_) => "ay".into(),
+            Self::Array(element, _) => format!("a{element}"),
+            Self::Tuple(values) => {
+                let inner: String = values.iter().map(Self::signature).collect();
+                format!("({inner})")
+            }
         }
     }
 }
 
 /// A unit's property and its value.
-pub(super) type Property = (&'static str, Value);
+pub(in crate::cgroup) type Property = (Cow<'static, str>, Value);
 
 /// Where and what to call.
 pub(super) struct Call<'a> {
@@ -34,6 +111,16 @@ pub(super) struct Call<'a> {
     /// The types of the body.
     pub(super) signature: &'a str,
     pub(super) body: Writer,
+}
+
+/// Where values of a type begin.
+fn alignment(signature: &str) -> usize {
+    match signature.as_bytes().first() {
+        Some(b'y') => 1,
+        Some(b'n' | b'q') => 2,
+        Some(b'x' | b't' | b'(') => 8,
+        _ => 4,
+    }
 }
 
 /// Bytes under construction; their start is aligned to 8.
@@ -84,17 +171,34 @@ impl Writer {
     }
 
     fn variant(&mut self, value: &Value) {
-        self.signature(value.signature());
+        self.signature(&value.signature());
+        self.value(value);
+    }
+
+    fn value(&mut self, value: &Value) {
         match value {
             Value::Bool(value) => self.boolean(*value),
-            Value::Number(number) => {
-                self.align(8);
-                self.0.extend(number.to_le_bytes());
-            }
-            Value::Text(text) => self.text(text),
+            Value::Number(number) => self.integer(Integer::Uint64, (*number).into()),
+            Value::Integer(kind, number) => self.integer(*kind, *number),
+            Value::Text(text) | Value::Path(text) => self.text(text),
             Value::Numbers(list) => self.array(4, |array| list.iter().for_each(|number| array.u32(*number))),
             Value::Bytes(bytes) => self.array(1, |array| array.0.extend(bytes)),
+            Value::Array(element, values) => {
+                self.array(alignment(element), |array| {
+                    values.iter().for_each(|value| array.value(value))
+                });
+            }
+            Value::Tuple(values) => {
+                self.align(8);
+                values.iter().for_each(|value| self.value(value));
+            }
         }
+    }
+
+    fn integer(&mut self, kind: Integer, number: i128) {
+        self.align(kind.size());
+        // The low bytes of a two's complement are the number's in every size that holds it.
+        self.0.extend(&number.to_le_bytes()[..kind.size()]);
     }
 
     /// `a(sv)`
@@ -292,7 +396,10 @@ mod tests {
     fn properties_are_padded_as_the_specification_says() {
         let mut body = Writer::default();
         body.text("a");
-        body.properties(&[("P", Value::Number(3)), ("Q", Value::Bytes(vec![7]))]);
+        body.properties(&[
+            ("P".into(), Value::Number(3)),
+            ("Q".into(), Value::Bytes(vec![7])),
+        ]);
         let expected: Vec<u8> = [
             &[1, 0, 0, 0, b'a', 0, 0, 0][..], // text, padding to the array's length
             &[39, 0, 0, 0, 0, 0, 0, 0],       // length, padding to the first structure

@@ -6,12 +6,17 @@
 //!
 //! The limits are given to systemd as properties too: what it does not know of, it resets when it reloads.
 
+mod annotations;
 mod bus;
+mod gvariant;
 mod message;
 mod placeholder;
 mod properties;
 mod unit;
 
+pub(crate) use annotations::PREFIX;
+pub(super) use annotations::properties as annotated;
+pub(super) use message::Property;
 pub(super) use placeholder::Placeholder;
 pub(super) use unit::Scope;
 
@@ -20,21 +25,31 @@ use super::writes::Write;
 use bus::Bus;
 use message::Value;
 
-/// Starts the scope; returns its cgroup, relative to the mount point, and what holds it open.
-pub(super) fn start(scope: &Scope, writes: &[Write]) -> Result<(String, Placeholder), Error> {
+/// Starts the scope; returns its cgroup, relative to the mount point, and what holds it open. `asked` are
+/// properties that the bundle asks for; they give way to the limits.
+pub(super) fn start(
+    scope: &Scope,
+    asked: &[Property],
+    writes: &[Write],
+) -> Result<(String, Placeholder), Error> {
     let mut bus = Bus::connect(scope.user)?;
     let manager = bus.manager_cgroup()?;
     let placeholder = Placeholder::new().map_err(Error::io("fork a placeholder for", &scope.name))?;
     let mut properties = vec![
-        ("Description", Value::Text(format!("container {}", scope.name))),
-        ("Slice", Value::Text(scope.slice.clone())),
+        (
+            "Description".into(),
+            Value::Text(format!("container {}", scope.name)),
+        ),
+        ("Slice".into(), Value::Text(scope.slice.clone())),
         // The container's cgroup and all below it are ours: systemd keeps its hands off.
-        ("Delegate", Value::Bool(true)),
+        ("Delegate".into(), Value::Bool(true)),
         // Not stopped with the others at shutdown before the services that use it.
-        ("DefaultDependencies", Value::Bool(false)),
-        ("CollectMode", Value::Text("inactive-or-failed".to_owned())),
-        ("PIDs", Value::Numbers(vec![placeholder.pid()])),
+        ("DefaultDependencies".into(), Value::Bool(false)),
+        ("CollectMode".into(), Value::Text("inactive-or-failed".to_owned())),
+        ("PIDs".into(), Value::Numbers(vec![placeholder.pid()])),
     ];
+    // The last of two values is in force.
+    properties.extend(asked.iter().cloned());
     properties.extend(properties::properties(writes));
     bus.start(scope, &properties)?;
     let below = scope.path()?;

@@ -27,7 +27,7 @@ pub(super) fn properties(writes: &[Write]) -> Vec<Property> {
             "AllowedCPUs" | "AllowedMemoryNodes" => bitmap(value).map(Value::Bytes),
             _ => number(value).map(Value::Number),
         };
-        properties.extend(value.map(|value| (name, value)));
+        properties.extend(value.map(|value| (name.into(), value)));
     }
     properties
 }
@@ -55,8 +55,8 @@ fn bandwidth(value: &str) -> Vec<Property> {
             .div_ceil(period.unwrap_or(100_000).max(1))
             .next_multiple_of(10_000),
     };
-    let mut properties = vec![("CPUQuotaPerSecUSec", Value::Number(per_second))];
-    properties.extend(period.map(|period| ("CPUQuotaPeriodUSec", Value::Number(period))));
+    let mut properties = vec![("CPUQuotaPerSecUSec".into(), Value::Number(per_second))];
+    properties.extend(period.map(|period| ("CPUQuotaPeriodUSec".into(), Value::Number(period))));
     properties
 }
 
@@ -88,20 +88,23 @@ mod tests {
     #[test]
     fn files_become_properties() {
         let of = |file: &'static str, value: &str| properties(&[Write::new("p", file, value)]);
-        assert_eq!(of("memory.max", "5"), [("MemoryMax", Value::Number(5))]);
-        assert_eq!(of("pids.max", "max"), [("TasksMax", Value::Number(u64::MAX))]);
+        assert_eq!(of("memory.max", "5"), [("MemoryMax".into(), Value::Number(5))]);
+        assert_eq!(
+            of("pids.max", "max"),
+            [("TasksMax".into(), Value::Number(u64::MAX))]
+        );
         assert_eq!(
             of("cpuset.cpus", "0-1,9"),
-            [("AllowedCPUs", Value::Bytes(vec![3, 2]))]
+            [("AllowedCPUs".into(), Value::Bytes(vec![3, 2]))]
         );
         let expected = [
-            ("CPUQuotaPerSecUSec", Value::Number(340_000)),
-            ("CPUQuotaPeriodUSec", Value::Number(30_000)),
+            ("CPUQuotaPerSecUSec".into(), Value::Number(340_000)),
+            ("CPUQuotaPeriodUSec".into(), Value::Number(30_000)),
         ];
         assert_eq!(of("cpu.max", "10000 30000"), expected);
         assert_eq!(
             of("cpu.max", "max"),
-            [("CPUQuotaPerSecUSec", Value::Number(u64::MAX))]
+            [("CPUQuotaPerSecUSec".into(), Value::Number(u64::MAX))]
         );
         assert_eq!(of("hugetlb.2MB.max", "5"), []);
     }
