@@ -5,7 +5,10 @@ use crate::launch::{Launch, Root};
 use crate::request::Request;
 use nucleus_policy::attest::{self, Mismatch, Options, Progress, Summary};
 use nucleus_policy::{Digest, NotADigest};
+use oci_spec::runtime::Mount;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +35,35 @@ pub enum Error {
         /// How.
         mismatches: Mismatches,
     },
+    /// Something is to be mounted where there is nothing.
+    #[error(
+        "root file system {} has no {missing}, where the sandbox has mounts: nothing is made in what was attested; \
+         make it, and the manifest anew (nucleus attest create, or mountPoints of lib.mkRootfs)",
+        path.display()
+    )]
+    NoTarget {
+        /// Where it is.
+        path: PathBuf,
+        /// What it lacks.
+        missing: Paths,
+    },
+    /// A mount's target cannot be looked at.
+    #[error("open {} in the root file system", .0.display())]
+    Target(PathBuf, #[source] std::io::Error),
+}
+
+/// Paths of a root file system.
+#[derive(Debug)]
+pub struct Paths(Vec<PathBuf>);
+
+impl fmt::Display for Paths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, path) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", path.display())?;
+        }
+        Ok(())
+    }
 }
 
 /// The first mismatches, and how many there are.
@@ -101,6 +133,39 @@ impl Attested {
             return Err(Error::Differs { path, mismatches });
         }
         Ok(Self { root, summary })
+    }
+
+    /// Looks whether everything is there on which the sandbox has mounts. What is in one of them is made there.
+    ///
+    /// # Errors
+    /// It is not: making it would need rights that the caller may lack, and would no longer be what was attested.
+    pub fn has_targets(&self, path: &Path, mounts: &[Mount]) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for (number, mount) in mounts.iter().enumerate() {
+            let target = mount.destination();
+            let within = |other: &Mount| target.starts_with(other.destination());
+            if !mounts[..number].iter().any(within) && !self.holds(target)? {
+                missing.push(target.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (path, missing) = (path.to_owned(), Paths(missing));
+        Err(Error::NoTarget { path, missing })
+    }
+
+    fn holds(&self, target: &Path) -> Result<bool, Error> {
+        let (flags, within) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT);
+        loop {
+            return match openat2(&self.root, target, flags, Mode::empty(), within) {
+                Ok(_) => Ok(true),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+                // A rename elsewhere, while it was resolved.
+                Err(Errno::AGAIN | Errno::INTR) => continue,
+                Err(errno) => Err(Error::Target(target.to_owned(), errno.into())),
+            };
+        }
     }
 
     /// The directory for `--rootfs-fd`: not closed by exec.

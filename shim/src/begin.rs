@@ -74,6 +74,7 @@ fn check(
         &bundle.spec,
         &bundle.directory,
         bundle.rules.as_deref(),
+        bundle.notify.as_deref(),
     );
     let landlock = created.landlock.map(|told| told.to_string());
     let facts = look::look(tracee, created.pid, &promises, landlock)?;

@@ -177,6 +177,7 @@ impl Foreign<'_> {
                 &self.bundle.spec,
                 &self.bundle.directory,
                 self.bundle.rules.as_deref(),
+                None,
             );
             let facts = look::look(&tracee, raw, &promises, None)?;
             begin::tell(
@@ -211,6 +212,7 @@ impl Foreign<'_> {
             &self.bundle.spec,
             &self.bundle.directory,
             self.bundle.rules.as_deref(),
+            None,
         );
         findings.extend(inside.iter().map(verdict::taken_on_trust));
         begin::tell(self.decided, self.bundle, self.call, events, findings)

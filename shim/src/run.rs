@@ -13,7 +13,7 @@ use crate::foreign;
 use crate::keeper::Keeper;
 use crate::kept::Kept;
 use crate::kernel_log::{self, Killed};
-use crate::launch::{self, Launch};
+use crate::launch::{self, Launch, Root};
 use crate::mode::{self, Violation};
 use crate::policy;
 use crate::protected::Protected;
@@ -137,6 +137,10 @@ pub fn decide_by(
     }
     // Last, because it may read all of a root file system.
     decided.rootfs = Attested::of(request, &decided.launch, quiet)?;
+    if let (Some(rootfs), Root::Directory(path)) = (&decided.rootfs, &decided.launch.root) {
+        let (spec, ..) = decided.compose(Path::new("/"))?;
+        rootfs.has_targets(path, spec.mounts().as_deref().unwrap_or_default())?;
+    }
     Ok(decided)
 }
 
@@ -254,6 +258,8 @@ pub struct Bundle {
     pub kept: Option<Kept>,
     /// The rules of its network, where they are going to be checked.
     pub rules: Option<String>,
+    /// The directory that the runtime mounts for `sd_notify(3)`.
+    pub notify: Option<PathBuf>,
 }
 
 /// Where the root directory of a sandbox is that is made from the host.
@@ -310,6 +316,7 @@ pub fn write_bundle(
         config,
         kept,
         rules: None,
+        notify: None,
     })
 }
 
@@ -396,6 +403,7 @@ fn started(
         }
         return Ok(code);
     }
+    bundle.notify = notified(&bundle.spec).then(|| store.runtime_root().join(&launch.name).join("notify"));
     let mut runtime = Protected::new(&decided.program.path);
     runtime
         .command
@@ -457,6 +465,17 @@ fn started(
     events.write("exited", &ending.json())?;
     tell(&ending, call.quiet);
     Ok(ending.code(status))
+}
+
+/// Whether the runtime passes on what the program tells a service manager: where one waits for it, and the program has
+/// no other address.
+fn notified(spec: &Spec) -> bool {
+    let env = spec.process().as_ref().and_then(|process| process.env().as_ref());
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|address| !address.is_empty())
+        && !env
+            .into_iter()
+            .flatten()
+            .any(|entry| entry.starts_with("NOTIFY_SOCKET="))
 }
 
 /// The runtime has told on standard error why.

@@ -38,6 +38,86 @@ fn pin(place: &Place, at: &Path) -> String {
     created.exits(0).trim().to_owned()
 }
 
+#[test]
+fn a_missing_mount_target_is_told_with_and_without_root_and_nothing_is_made() {
+    let Some(place) = Place::new() else { return };
+    fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).expect("chmod");
+    let (at, data) = (place.path("rootfs"), place.path("data"));
+    rootfs(&at, "right");
+    fs::create_dir(&data).expect("mkdir");
+    fs::remove_dir_all(at.join("home")).expect("rmdir");
+    let pin = pin(&place, &at);
+    let volume = format!("{}:/mnt/data", data.display());
+    let flags = ["--rootfs-manifest-sha256", &pin, "--volume", &volume, "--rootfs"];
+    let theirs = Theirs::new(&place);
+    for as_root in [true, false] {
+        let told = theirs.run(&place, as_root, &flags, &at);
+        told.fails_with(&[
+            "has no ",
+            "/home/",
+            "/mnt/data",
+            "nucleus attest create",
+            "mountPoints",
+        ]);
+        assert!(!told.stderr.contains("/tmp,"), "{told:?}");
+    }
+    assert!(!at.join("home").exists() && !at.join("mnt").exists());
+    // With them it starts. What lies in a mount is made there.
+    for directory in ["home/user", "home/agent", "mnt/data"] {
+        fs::create_dir_all(at.join(directory)).expect("mkdir");
+    }
+    fs::remove_file(at.join(".nucleus-rootfs-sha256")).expect("rm");
+    let pin = self::pin(&place, &at);
+    let deep = format!("{}:/tmp/deep/down", data.display());
+    let flags = [
+        "--rootfs-manifest-sha256",
+        &pin,
+        "--volume",
+        &volume,
+        "--volume",
+        &deep,
+        "--rootfs",
+    ];
+    for as_root in [true, false] {
+        assert_eq!(theirs.run(&place, as_root, &flags, &at).exits(0), "right\n");
+    }
+}
+
+/// Another user, with programs and a directory that are theirs to use.
+struct Theirs {
+    root: std::path::PathBuf,
+}
+
+impl Theirs {
+    fn new(place: &Place) -> Self {
+        let programs = Path::new(NUCLEUS).parent().expect("a directory");
+        for name in ["nucleus", "nucleus-runtime"] {
+            fs::copy(programs.join(name), place.path(name)).expect("copy");
+        }
+        let root = place.path("theirs");
+        fs::create_dir(&root).expect("mkdir");
+        std::os::unix::fs::chown(&root, Some(12_345), Some(12_345)).expect("chown");
+        Self { root }
+    }
+
+    /// Prints the word of a root file system, whose path follows the flags.
+    fn run(&self, place: &Place, as_root: bool, flags: &[&str], at: &Path) -> Finished {
+        let user = ["--reuid=12345", "--regid=12345", "--clear-groups"];
+        std::process::Command::new("setpriv")
+            .args(user.iter().filter(|_| !as_root))
+            .arg(place.path("nucleus"))
+            .arg("--root")
+            .arg(self.root.join(if as_root { "root" } else { "nucleus" }))
+            .arg("run")
+            .args(flags)
+            .arg(at)
+            .args(["--", "/bin/cat", "/etc/word"])
+            .output()
+            .expect("setpriv")
+            .into()
+    }
+}
+
 /// A run in production mode that prints the word.
 fn production(place: &Place, at: &Path, pin: Option<&str>) -> Finished {
     let at = at.to_str().expect("UTF-8");
@@ -163,25 +243,9 @@ fn nor_is_it_without_root() {
     let Some(place) = Place::new() else { return };
     // Where another user reaches it.
     fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).expect("chmod");
-    let programs = Path::new(NUCLEUS).parent().expect("a directory");
-    for name in ["nucleus", "nucleus-runtime"] {
-        fs::copy(programs.join(name), place.path(name)).expect("copy");
-    }
-    let root = place.path("theirs");
-    fs::create_dir(&root).expect("mkdir");
-    std::os::unix::fs::chown(&root, Some(12_345), Some(12_345)).expect("chown");
+    let theirs = Theirs::new(&place);
     swap(&place, |at, pin| {
-        std::process::Command::new("setpriv")
-            .args(["--reuid=12345", "--regid=12345", "--clear-groups"])
-            .arg(place.path("nucleus"))
-            .arg("--root")
-            .arg(root.join("nucleus"))
-            .args(["run", "--rootfs-manifest-sha256", pin, "--rootfs"])
-            .arg(at)
-            .args(["--", "/bin/cat", "/etc/word"])
-            .output()
-            .expect("setpriv")
-            .into()
+        theirs.run(&place, false, &["--rootfs-manifest-sha256", pin, "--rootfs"], at)
     });
 }
 

@@ -146,6 +146,26 @@ fn the_limit_of_processes_is_looked_at_too() {
 }
 
 #[test]
+fn what_a_service_manager_is_told_through_is_promised_too() {
+    let Some(place) = Place::new() else { return };
+    let address = place.path("manager");
+    let _manager = std::os::unix::net::UnixDatagram::bind(&address).expect("bind");
+    let run = |lie: &str| -> support::Finished {
+        let runtime = liar(&place, lie);
+        let runtime = runtime.to_str().expect("UTF-8");
+        let args = ["run", "--mode", "strict-agent", "--runtime", runtime];
+        let args = [&args[..], &LIMITS, &["--", "ls", "/run/notify"]].concat();
+        let mut command = place.command(&args);
+        command.env("NOTIFY_SOCKET", &address);
+        command.output().expect("start nucleus").into()
+    };
+    assert_eq!(run("pass").exits(0), "notify.sock\n");
+    // Then there is not even the directory that would be mounted.
+    run("del os.environ['NOTIFY_SOCKET']").fails_with(&["/notify: No such file"]);
+    place.expect_nothing_left();
+}
+
+#[test]
 fn a_detached_workload_is_not_started_by_a_liar_either() {
     let Some(place) = Place::new() else { return };
     let runtime = liar(&place, "p1['user']['uid'] = 0");

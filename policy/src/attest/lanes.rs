@@ -25,7 +25,7 @@ pub(super) struct Lanes<'p, J: Job> {
 
 struct Lane<J: Job> {
     work: Option<InWork<J>>,
-    /// A piece of the file, and after its last one the padding.
+    /// A piece of the file, and after its last one the padding. Made for the first file.
     blocks: Box<[Block]>,
     /// Which of them are still to be hashed.
     from: usize,
@@ -47,7 +47,7 @@ impl<'p, J: Job> Lanes<'p, J> {
         let wide = Wide::detect();
         let lane = || Lane {
             work: None,
-            blocks: vec![[0; BLOCK]; PIECE / BLOCK + 2].into_boxed_slice(),
+            blocks: Box::default(),
             from: 0,
             to: 0,
         };
@@ -80,7 +80,12 @@ impl<'p, J: Job> Lanes<'p, J> {
         // Only called where `has_room` has said so.
         let at = free.expect("a free lane");
         set(&mut self.states, at, &INITIAL);
-        self.lanes[at].work = Some(InWork {
+        let lane = &mut self.lanes[at];
+        if lane.blocks.is_empty() {
+            // A small tree needs few of them.
+            lane.blocks = vec![[0; BLOCK]; PIECE / BLOCK + 2].into_boxed_slice();
+        }
+        lane.work = Some(InWork {
             job,
             ticket,
             left: file.size,

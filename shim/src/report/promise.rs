@@ -102,16 +102,26 @@ pub struct Mount {
     pub recursive: bool,
 }
 
+/// Where the runtime mounts the directory of a socket by which the program tells that it is ready.
+const NOTIFY: &str = "/run/notify";
+
 /// The promises of a launch whose configuration is `spec`, in a bundle at `directory`.
-/// `rules` are those of its network.
-pub fn table(launch: &Launch, spec: &Spec, directory: &Path, rules: Option<&str>) -> Vec<Promise> {
+/// `rules` are those of its network. `notify` is the directory on this host that the runtime mounts for
+/// `sd_notify(3)`, if a service manager waits for that.
+pub fn table(
+    launch: &Launch,
+    spec: &Spec,
+    directory: &Path,
+    rules: Option<&str>,
+    notify: Option<&Path>,
+) -> Vec<Promise> {
     let mut table = Table(Vec::new());
     table.process(launch, spec);
     table.namespaces(launch, spec);
     if let Some(rules) = rules {
         table.add("egress rules", What::EgressRules(rules.to_owned()));
     }
-    table.mounts(spec, directory);
+    table.mounts(spec, directory, notify);
     table.limits(spec);
     table.calls(spec);
     table.landlock(launch, spec);
@@ -204,11 +214,19 @@ impl Table {
         }
     }
 
-    fn mounts(&mut self, spec: &Spec, directory: &Path) {
+    fn mounts(&mut self, spec: &Spec, directory: &Path, notify: Option<&Path>) {
         if let Some(root) = spec.root() {
             self.add("root directory", What::Root(directory.join(root.path())));
         }
-        let mounts: Vec<Mount> = spec.mounts().iter().flatten().map(mount).collect();
+        let mut mounts: Vec<Mount> = spec.mounts().iter().flatten().map(mount).collect();
+        mounts.extend(notify.map(|source| Mount {
+            destination: NOTIFY.to_owned(),
+            kind: "bind".to_owned(),
+            source: source.to_owned(),
+            options: vec!["ro", "nosuid", "nodev", "noexec"],
+            super_options: Vec::new(),
+            recursive: false,
+        }));
         // What comes later at the same place covers what was there.
         let visible: BTreeMap<&str, &Mount> = mounts
             .iter()
