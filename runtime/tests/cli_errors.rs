@@ -169,7 +169,7 @@ fn a_profile_that_refuses_the_program_itself_is_told() {
     let id = host.id();
     let message = refused(&host, &["run", "--bundle", bundle.path(), &id], &id);
     assert!(
-        message.contains("exec") && message.contains("Operation not permitted"),
+        message.contains("exec") && message.contains("operation not permitted (EPERM)"),
         "{message}"
     );
 }
