@@ -219,6 +219,9 @@ fn without_its_volume_it_does_not_start(guest: &Guest) -> Result<()> {
     expect_nothing_left("light", STAYS)
 }
 
+/// What is done to a file.
+type Change = fn(&Path) -> Result<()>;
+
 /// A file of the store that is changed, until this is dropped.
 struct Changed<'a> {
     guest: &'a Guest,
@@ -227,7 +230,7 @@ struct Changed<'a> {
 }
 
 impl<'a> Changed<'a> {
-    fn new(guest: &'a Guest, path: PathBuf, change: fn(&Path) -> Result<()>) -> Result<Self> {
+    fn new(guest: &'a Guest, path: PathBuf, change: Change) -> Result<Self> {
         let kept = guest.lab.dir.join("kept");
         let there = fs::symlink_metadata(&path).is_ok();
         if there {
@@ -272,7 +275,7 @@ fn whatever_is_changed_keeps_it_from_starting(guest: &Guest) -> Result<()> {
         direct.start()
     };
     both_start()?;
-    let ways: [(&str, &str, fn(&Path) -> Result<()>); 4] = [
+    let ways: [(&str, &str, Change); 4] = [
         ("etc/group", "etc/group: changed", |file| {
             let text = fs::read_to_string(file)?;
             Ok(fs::write(file, text.replacen("root", "toor", 1))?)

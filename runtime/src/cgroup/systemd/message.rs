@@ -185,7 +185,9 @@ impl Writer {
             Value::Bytes(bytes) => self.array(1, |array| array.0.extend(bytes)),
             Value::Array(element, values) => {
                 self.array(alignment(element), |array| {
-                    values.iter().for_each(|value| array.value(value))
+                    for value in values {
+                        array.value(value);
+                    }
                 });
             }
             Value::Tuple(values) => {
