@@ -90,7 +90,7 @@ fn a_tree_is_what_its_manifest_says_and_sha256sum_agrees() {
 #[test]
 fn files_of_all_sizes_have_the_digests_that_sha256sum_finds() {
     let tree = tempfile::tempdir().expect("a directory");
-    let content: Vec<u8> = (0..400_000_u64).map(|at| (at * at >> 9) as u8).collect();
+    let content: Vec<u8> = (0..400_000_u64).map(|at| ((at * at) >> 9) as u8).collect();
     let borders = [32 << 10, 64 << 10, 300 << 10].into_iter();
     let around = borders.flat_map(|border: usize| border - 70..border + 70);
     for (number, size) in (0..200).chain(around).enumerate() {

@@ -39,6 +39,7 @@ fn main() -> anyhow::Result<()> {
             devices: &[],
             rootless: false,
             driver: Driver::Cgroupfs,
+            annotations: None,
         };
         let plan = plan(&layout, &request)?;
         let planned = Instant::now();

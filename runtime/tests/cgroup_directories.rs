@@ -130,6 +130,7 @@ fn scopes_of_systemd() {
             devices: &[],
             rootless: false,
             driver: Driver::Systemd,
+            annotations: None,
         };
         plan(&layout, &request).unwrap()
     };

@@ -47,6 +47,7 @@ pub(crate) fn planned(layout: &Layout, path: &str, resources: &LinuxResources) -
         devices: &[],
         rootless: false,
         driver: Driver::Cgroupfs,
+        annotations: None,
     };
     plan(layout, &request).unwrap()
 }
