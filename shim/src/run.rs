@@ -351,6 +351,7 @@ fn in_sandbox(
     };
     let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), &place)?;
     sandbox.root = bundle.kept.take();
+    bundle.notify = notified(&bundle.spec).then(|| store.runtime_root().join(&launch.name).join("notify"));
     let network = network
         .zip(launch.bridge.as_ref())
         .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))
@@ -403,7 +404,6 @@ fn started(
         }
         return Ok(code);
     }
-    bundle.notify = notified(&bundle.spec).then(|| store.runtime_root().join(&launch.name).join("notify"));
     let mut runtime = Protected::new(&decided.program.path);
     runtime
         .command
