@@ -42,6 +42,7 @@ trap 'rm -rf "$scratch"' EXIT
     --base limit,crun-static,crun --rounds "${ROUNDS:-25}" --sequence "${SEQUENCE:-500}" \
     --markdown "$scratch/results.md" --json "$target/results.json" --svg "$scratch/chart.svg"
 "$target/nucleus-benches" attest --nucleus "$target/nucleus" >>"$scratch/results.md"
+"$target/nucleus-benches" network --nucleus "$target/nucleus" >>"$scratch/results.md"
 
 # In place only when all went well: a record is whole or as it was.
 cp "$scratch/results.md" "$out/results.md"

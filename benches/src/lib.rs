@@ -12,6 +12,7 @@ pub mod filter;
 pub mod launcher;
 pub mod measure;
 pub mod native;
+pub mod network;
 pub mod peers;
 pub mod profile;
 pub mod report;

@@ -38,6 +38,15 @@ enum Command {
         #[arg(long, default_value = "/var/tmp/nucleus-benches")]
         work: PathBuf,
     },
+    /// Times starts with each network and connections in them, and prints a section in Markdown.
+    Network {
+        /// The front-end.
+        #[arg(long)]
+        nucleus: PathBuf,
+        /// Samples of each network.
+        #[arg(long, default_value_t = 25)]
+        rounds: usize,
+    },
     /// Writes the bundles, the rootfs and the limit program, for use by hand.
     Generate {
         /// Where to.
@@ -109,6 +118,13 @@ fn main() -> anyhow::Result<()> {
                 .canonicalize()
                 .with_context(|| format!("open {}", nucleus.display()))?;
             let section = nucleus_benches::attest::measure(&nucleus, &work, rounds)?;
+            Ok(io::stdout().write_all(section.as_bytes())?)
+        }
+        Command::Network { nucleus, rounds } => {
+            let nucleus = nucleus
+                .canonicalize()
+                .with_context(|| format!("open {}", nucleus.display()))?;
+            let section = nucleus_benches::network::measure(&nucleus, rounds)?;
             Ok(io::stdout().write_all(section.as_bytes())?)
         }
         Command::Generate { directory } => generate(&directory),
