@@ -4,6 +4,7 @@
 use super::code::decide;
 use nucleus_formal::binding::{Agrees, Property, same};
 use nucleus_formal::graph::shared;
+use nucleus_shim::delegation::Cgroups;
 use nucleus_shim::facts::Facts;
 use nucleus_shim::request::{Mode, Network, Request};
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ fn requests() -> Vec<(Value, Request, Facts)> {
                     let facts = Facts {
                         uid: 0,
                         gid: 0,
-                        cgroups,
+                        cgroups: if cgroups { Cgroups::All } else { Cgroups::None },
                         landlock,
                         holds_rootfs: true,
                         rootfs_fixed: false,
@@ -149,7 +150,7 @@ fn by_the_code(request: &Request, facts: &Facts) -> Decided {
             phase: "taken",
             refused: BTreeSet::new(),
             without: [
-                ("limits", decision.without_limits),
+                ("limits", decision.without_limits.any()),
                 ("landlock", decision.without_landlock),
             ]
             .into_iter()

@@ -1,6 +1,7 @@
 //! What the host and the runtime can do, as far as a decision depends on it.
 
 use crate::adapt::Features;
+use crate::delegation::Cgroups;
 use crate::request::{Network, Request};
 use nucleus_policy::KernelVersion;
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,8 @@ pub struct Facts {
     pub uid: u32,
     /// The caller's group id.
     pub gid: u32,
-    /// Whether the caller may make control groups.
-    pub cgroups: bool,
+    /// The control groups that the caller may make.
+    pub cgroups: Cgroups,
     /// Whether the runtime enforces the Landlock annotation.
     pub landlock: bool,
     /// Whether the runtime can be held to a directory that is open: `--rootfs-fd`.
@@ -56,7 +57,11 @@ impl Facts {
         Self {
             uid: uid.as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            cgroups: uid.is_root(),
+            cgroups: match program.kind {
+                _ if uid.is_root() => Cgroups::All,
+                Runtime::Native if request.needs_cgroup() => Cgroups::of_user(),
+                _ => Cgroups::None,
+            },
             landlock: program.kind == Runtime::Native || program.enforces(crate::LANDLOCK),
             holds_rootfs: program.kind == Runtime::Native,
             rootfs_fixed: request.root_directory().is_some_and(is_fixed),
@@ -81,7 +86,7 @@ impl Facts {
         Self {
             uid: 0,
             gid: 0,
-            cgroups: true,
+            cgroups: Cgroups::All,
             landlock: true,
             holds_rootfs: true,
             rootfs_fixed: request
@@ -329,7 +334,8 @@ fn beside(name: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
+/// A program in `$PATH`.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|directory| directory.join(name))
         .find(|path| path.is_file())

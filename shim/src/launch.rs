@@ -1,6 +1,7 @@
 //! A request with every word parsed, every path looked up and every default filled in.
 
 use crate::block_io;
+use crate::delegation::{self, Cgroups, Place};
 use crate::egress::Bridge;
 use crate::facts::Facts;
 use crate::mode::{Decision, Violation, Weaker};
@@ -42,15 +43,14 @@ pub struct Ids {
     pub groups: (u32, u32, u32),
 }
 
-/// A control group without a parent of its own, which would stay behind or be made and removed for each sandbox.
-fn group(name: &str) -> String {
-    format!("/nucleus-{name}")
-}
-
 impl Launch {
     /// Names the control group, if there is one.
     pub fn set_group(&mut self, name: &str) {
-        self.cgroups_path = self.cgroups_path.take().map(|_| group(name));
+        let delegated = self.delegated.is_some();
+        self.cgroups_path = self
+            .cgroups_path
+            .take()
+            .map(|_| delegation::group(delegated, name));
     }
 
     /// Puts another directory at a place.
@@ -170,6 +170,8 @@ pub struct Launch {
     pub bridge: Option<Bridge>,
     /// The control group, if there is one, as `linux.cgroupsPath`.
     pub cgroups_path: Option<String>,
+    /// Where it is delegated, if it is.
+    pub delegated: Option<Place>,
     /// Whether the workload has a terminal.
     pub terminal: bool,
     /// When it is ended.
@@ -199,7 +201,7 @@ pub fn resolve(
             "there is none: nucleus run [OPTIONS] -- COMMAND [ARG...]".into(),
         );
     }
-    let limited = !decision.without_limits;
+    let left_out = decision.without_limits;
     let memory = request.memory.as_deref().map(parse::size);
     let memory = memory.and_then(|size| faults.note("memory", size));
     let timeout = request.timeout.as_deref().map(parse::duration);
@@ -215,7 +217,7 @@ pub fn resolve(
     }
     let io = request.io.iter().map(|text| block_io::parse(text));
     let io: Vec<block_io::Limits> = io.filter_map(|parsed| faults.note("io", parsed)).collect();
-    let io = if limited { io } else { Vec::new() };
+    let io = if left_out.io { Vec::new() } else { io };
     let clocks = request.time_namespace.as_deref().map(parse::clocks);
     let clocks = clocks
         .and_then(|clocks| faults.note("time-namespace", clocks))
@@ -250,20 +252,22 @@ pub fn resolve(
         home_is_bound: request.home.is_some(),
         tmpfs: Vec::new(),
         secrets: Vec::new(),
-        memory: memory.filter(|_| limited),
-        cpus: request.cpus.filter(|_| limited),
-        pids: request.pids.filter(|_| limited),
+        memory: memory.filter(|_| !left_out.memory),
+        cpus: request.cpus.filter(|_| !left_out.cpu),
+        pids: request.pids.filter(|_| !left_out.pids),
         // gVisor takes it and does not count.
-        rlimit_nproc: (!(facts.gvisor || limited && request.pids.is_some()))
+        rlimit_nproc: (!(facts.gvisor || !left_out.pids && request.pids.is_some()))
             .then(|| request.pids.unwrap_or(PROCESSES)),
         io,
         clocks,
         console_socket: request.console_socket.clone(),
         host_network: request.network().is_hosts(),
         bridge: (request.network() == Network::Bridge).then(|| Bridge::resolve(request, &mut faults)),
-        cgroups_path: facts
-            .cgroups
-            .then(|| request.cgroups_path.clone().unwrap_or_else(|| group(&name))),
+        cgroups_path: facts.cgroups.path(request, &name, left_out),
+        delegated: match facts.cgroups {
+            Cgroups::Delegated(place, _) => Some(place),
+            _ => None,
+        },
         terminal,
         timeout,
         log_denied: request.seccomp_log_denied,

@@ -11,6 +11,7 @@ pub mod block_io;
 pub mod bundle;
 pub mod cli;
 pub mod context;
+pub mod delegation;
 pub mod doctor;
 pub mod egress;
 pub mod ending;

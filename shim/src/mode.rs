@@ -1,6 +1,7 @@
 //! What each mode promises, and which requests it refuses. Pure: the table is [`Rules::of`], in one place.
 
 use crate::adapt::Loss;
+use crate::delegation::{Cgroups, Controllers};
 use crate::facts::Facts;
 use crate::request::{Mode, Network, Request};
 use std::fmt;
@@ -126,6 +127,15 @@ pub fn weigh(request: &Request, losses: &[Loss]) -> (Vec<String>, Vec<Violation>
     (judge.warnings, judge.violations)
 }
 
+/// How a user comes to have control groups.
+const DELEGATION: &str = "on cgroup2 a systemd of the user's (loginctl enable-linger, XDG_RUNTIME_DIR set) gives one, \
+                          or root gives away a directory with its cgroup.procs and cgroup.subtree_control, and \
+                          nucleus is started in there";
+
+/// And more controllers.
+const CONTROLLERS: &str = "root delegates it with Delegate= in user@.service (systemctl edit user@.service), or in \
+                           cgroup.subtree_control above the directory";
+
 /// A promise that a request would break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -148,8 +158,8 @@ pub struct Decision {
     pub rules: Rules,
     /// Whether Landlock is left out, because the runtime would ignore it.
     pub without_landlock: bool,
-    /// Whether the limits are left out.
-    pub without_limits: bool,
+    /// The limits that are left out.
+    pub without_limits: Controllers,
     /// Whether the time namespace is left out.
     pub without_time_namespace: bool,
     /// What is weaker than asked.
@@ -346,21 +356,38 @@ impl Judge {
         }
     }
 
-    /// Whether the limits are left out.
-    fn limits(&mut self, request: &Request, facts: &Facts) -> bool {
+    /// The limits that are left out.
+    fn limits(&mut self, request: &Request, facts: &Facts) -> Controllers {
         if self.rules.limits == Limits::MemoryRequired && request.memory.is_none() {
             self.refuse("memory", "production mode needs --memory");
         }
-        if !request.has_limits() || facts.cgroups {
-            return false;
+        if request.cgroups_path.is_some() && facts.cgroups == Cgroups::None {
+            self.weaker("cgroups-path", "this user may not make a control group");
         }
-        let what = "limits need a control group, which this user may not make";
-        if self.rules.limits == Limits::BestEffort {
-            self.warnings.push(format!("{what}: there are none"));
-            return true;
+        let missing = request.limits().without(facts.cgroups.controllers());
+        if !missing.any() {
+            return missing;
         }
-        self.refuse("memory, cpus, pids, io", what);
-        false
+        let best_effort = self.rules.limits == Limits::BestEffort;
+        if facts.cgroups == Cgroups::None {
+            let what = "limits need a control group, which this user may not make";
+            if best_effort {
+                self.warnings.push(format!("{what}: there are none"));
+            } else {
+                self.refuse("memory, cpus, pids, io", format!("{what}: {DELEGATION}"));
+            }
+        } else {
+            for (limit, controller) in missing.words() {
+                let what = format!("the controller {controller} is not delegated to this user");
+                if best_effort {
+                    self.warnings
+                        .push(format!("{limit}: {what}: there is no such limit"));
+                } else {
+                    self.refuse(limit, format!("{what}: {CONTROLLERS}"));
+                }
+            }
+        }
+        missing
     }
 
     /// Whether Landlock is left out.
@@ -405,7 +432,7 @@ mod tests {
         Facts {
             uid: 0,
             gid: 0,
-            cgroups: true,
+            cgroups: Cgroups::All,
             landlock: true,
             holds_rootfs: true,
             rootfs_fixed: false,
@@ -526,16 +553,38 @@ mod tests {
     #[test]
     fn limits_without_a_control_group_are_left_out_or_refused() {
         let facts = Facts {
-            cgroups: false,
+            cgroups: Cgroups::None,
             ..facts()
         };
         let mut request = Request {
             memory: Some("1G".into()),
             ..Request::default()
         };
-        assert!(decide(&request, &facts).expect("taken").without_limits);
+        assert!(decide(&request, &facts).expect("taken").without_limits.memory);
         request.mode = Some(Mode::StrictAgent);
         assert_eq!(fields(&request, &facts), ["memory, cpus, pids, io"]);
+    }
+
+    #[test]
+    fn a_limit_whose_controller_is_not_delegated_is_left_out_or_refused_by_its_name() {
+        let controllers = Controllers::ALL.without(Controllers {
+            io: true,
+            ..Controllers::default()
+        });
+        let facts = Facts {
+            cgroups: Cgroups::Delegated(crate::delegation::Place::Beside, controllers),
+            ..facts()
+        };
+        let mut request = Request {
+            memory: Some("1G".into()),
+            io: vec!["/dev/sda:weight=50".into()],
+            ..Request::default()
+        };
+        let decision = decide(&request, &facts).expect("taken");
+        assert!(decision.without_limits.io && !decision.without_limits.memory);
+        assert_eq!(decision.warnings.len(), 1);
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts), ["io"]);
     }
 
     #[test]

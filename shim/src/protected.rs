@@ -7,6 +7,7 @@ use nucleus_sys::mount::{MountAttr, mount_setattr};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -35,6 +36,19 @@ impl Protected {
         Self {
             command,
             _mount: Some(mount),
+        }
+    }
+
+    /// Behind words that lead to it, by programs that execute it in their place.
+    pub fn behind(words: &[OsString], program: &Path) -> Self {
+        let Some((first, rest)) = words.split_first() else {
+            return Self::new(program);
+        };
+        let mut command = Command::new(first);
+        command.args(rest).arg(program);
+        Self {
+            command,
+            _mount: None,
         }
     }
 

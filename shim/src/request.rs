@@ -1,5 +1,6 @@
 //! What is asked for: the flags of `run`, and the launch configuration with the same fields.
 
+use crate::delegation::Controllers;
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -416,8 +417,18 @@ impl Request {
     }
 
     /// Whether it asks for a control group's limits.
-    pub fn has_limits(&self) -> bool {
-        self.memory.is_some() || self.cpus.is_some() || self.pids.is_some() || !self.io.is_empty()
+    pub fn limits(&self) -> Controllers {
+        Controllers {
+            memory: self.memory.is_some(),
+            cpu: self.cpus.is_some(),
+            pids: self.pids.is_some(),
+            io: !self.io.is_empty(),
+        }
+    }
+
+    /// Whether a control group is asked for, or something that needs one.
+    pub fn needs_cgroup(&self) -> bool {
+        self.limits().any() || self.cgroups_path.is_some()
     }
 
     /// This request over a launch configuration: what is set here wins, lists are joined, and a command here

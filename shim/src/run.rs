@@ -404,7 +404,11 @@ fn started(
         }
         return Ok(code);
     }
-    let mut runtime = Protected::new(&decided.program.path);
+    let words = match launch.delegated.filter(|_| launch.cgroups_path.is_some()) {
+        Some(place) => place.words().context("this program")?,
+        None => Vec::new(),
+    };
+    let mut runtime = Protected::behind(&words, &decided.program.path);
     runtime
         .command
         .arg("--root")

@@ -1,5 +1,6 @@
 //! What is done to a sandbox that is there: `ps`, `state`, `start`, `exec`, `kill`, `stop`, `rm`.
 
+use crate::delegation;
 use crate::egress;
 use crate::facts::{Program, Runtime};
 use crate::run;
@@ -12,15 +13,29 @@ use clap::Args;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A command of the runtime that a sandbox was started with.
 fn runtime(store: &Store, name: &str) -> Result<Command, anyhow::Error> {
+    runtime_behind(store, name, &[])
+}
+
+/// The same, behind words that lead to it.
+fn runtime_behind(store: &Store, name: &str, words: &[OsString]) -> Result<Command, anyhow::Error> {
     let recorded = Program::recorded(&store.directory(name)?);
     let program = recorded.map_or_else(|| Program::find("native"), Ok)?;
-    Ok(program.command(&store.runtime_root()))
+    let Some((first, rest)) = words.split_first() else {
+        return Ok(program.command(&store.runtime_root()));
+    };
+    let mut command = Command::new(first);
+    command
+        .args(rest)
+        .arg(&program.path)
+        .args(program.common(&store.runtime_root()));
+    Ok(command)
 }
 
 /// The state that the runtime prints; an error text if it has none.
@@ -148,7 +163,7 @@ impl Exec {
     pub fn run(self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         let directory = store.directory(&self.name)?;
-        let mut command = runtime(&store, &self.name)?;
+        let mut command = runtime_behind(&store, &self.name, &self.way(&store)?)?;
         if crate::egress::is_users(&directory) {
             let state = state_of(&store, &self.name)?.map_err(anyhow::Error::msg)?;
             let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
@@ -164,6 +179,24 @@ impl Exec {
         command.args(self.tty.then_some("--tty"));
         command.arg(&self.name).args(&self.command);
         Ok(exit_code(command.status()?))
+    }
+
+    /// Into the control group of a user's sandbox.
+    fn way(&self, store: &Store) -> Result<Vec<OsString>, anyhow::Error> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(Vec::new());
+        }
+        let state = state_of(store, &self.name)?.unwrap_or_default();
+        let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        let way = pid
+            .filter(|pid| *pid > 0)
+            .map_or(Ok(Vec::new()), delegation::way_to);
+        way.map_err(|group| {
+            anyhow::anyhow!(
+                "exec: this process may not start another in the sandbox's control group: start it in {}",
+                group.display()
+            )
+        })
     }
 }
 

@@ -13,6 +13,7 @@ pub mod unit;
 pub mod verify;
 pub mod workspace;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -74,6 +75,12 @@ enum Command {
         #[arg(long, conflicts_with = "resolver")]
         stand_in: bool,
     },
+    /// Execute a command in a leaf of this process's delegated control group
+    #[command(hide = true)]
+    Delegated {
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
     /// End a sandbox: SIGTERM, and SIGKILL after a while
@@ -132,6 +139,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::KeepNetwork => crate::network_keeper::main().map(|()| 0),
         Command::HoldNetwork { stand_in: true, .. } => Ok(nucleus_network::rootless::stand_in().map(|()| 0)?),
         Command::HoldNetwork { resolver, .. } => Ok(nucleus_network::rootless::main(resolver).map(|()| 0)?),
+        Command::Delegated { command } => delegated(&command),
         Command::Logs(logs) => logs.run(root),
         Command::Create(create) => create.run(root, quiet),
         Command::Start(start) => start.run(root),
@@ -148,6 +156,14 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Attest(attest) => attest.run(quiet),
         Command::Schema => schema(),
     }
+}
+
+fn delegated(command: &[std::ffi::OsString]) -> Result<i32, anyhow::Error> {
+    use std::os::unix::process::CommandExt;
+    crate::delegation::enter_leaf()?;
+    let (program, arguments) = command.split_first().context("no command")?;
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("execute {}", program.display()))
 }
 
 fn schema() -> Result<i32, anyhow::Error> {

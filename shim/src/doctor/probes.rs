@@ -35,7 +35,8 @@ const ALL: &[Mode] = &[Mode::Agent, Mode::StrictAgent, Mode::Production];
 const STRICT: &[Mode] = &[Mode::StrictAgent, Mode::Production];
 /// Where this program is in a sandbox.
 const INSIDE: &str = "/opt/nucleus-attempt";
-const CGROUPS: &str = "limits need root, and the memory, pids and cpu controllers under /sys/fs/cgroup";
+const CGROUPS: &str = "limits need the memory, pids and cpu controllers under /sys/fs/cgroup, and root or a control group that is \
+                       delegated to this user, as a systemd of the user's has";
 
 /// All attacks.
 pub fn table(means: &Means) -> Vec<Probe> {

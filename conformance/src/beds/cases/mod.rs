@@ -1,5 +1,7 @@
 //! The cases; one file an area, one function a case.
 
+mod delegated;
+mod io;
 mod landlock;
 mod limits;
 mod nix;
@@ -39,6 +41,8 @@ pub(super) fn of(bed: Bed) -> impl Iterator<Item = BedCase> {
         nix::CASES,
         nix::plain::CASES,
         user::subgroup::CASES,
+        delegated::CASES,
+        io::CASES,
     ]
     .concat();
     all.into_iter().filter(move |case| case.beds.contains(&bed))

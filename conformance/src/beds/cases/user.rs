@@ -26,7 +26,7 @@ pub(super) mod subgroup {
     ];
 }
 
-const USER: u32 = 1000;
+pub(super) const USER: u32 = 1000;
 
 fn limits() -> Value {
     json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 77}})
