@@ -24,7 +24,7 @@ pub enum Error {
         reason: String,
     },
     /// The kernel refused a value.
-    #[error("set {property}: write {value:?} to {file}")]
+    #[error("set {property}: write {value:?} to {file}{}", weightless(.file, .source))]
     Set {
         /// The property, as a path in `config.json`.
         property: Cow<'static, str>,
@@ -92,6 +92,16 @@ pub enum Error {
 fn busy(errno: &Errno) -> &'static str {
     match *errno {
         Errno::BUSY => " (a cgroup with processes of its own cannot give controllers to its children)",
+        _ => "",
+    }
+}
+
+/// What a disk lacks that takes no weight, on cgroup2.
+fn weightless(file: &str, errno: &Errno) -> &'static str {
+    match *errno {
+        Errno::OPNOTSUPP if file.ends_with("/io.weight") || file.ends_with("/io.bfq.weight") => {
+            " (nothing follows a weight of this disk: give it the scheduler bfq, or its cost model in io.cost.qos)"
+        }
         _ => "",
     }
 }
