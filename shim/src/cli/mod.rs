@@ -158,6 +158,10 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "told with the program and the kernel's answer"
+)]
 fn delegated(command: &[std::ffi::OsString]) -> Result<i32, anyhow::Error> {
     use std::os::unix::process::CommandExt;
     crate::delegation::enter_leaf()?;
