@@ -215,7 +215,7 @@ fn mtu(links: &BTreeMap<String, Link>, routes: &[link::Route]) -> u32 {
 
 /// The shared table, while nft(8) makes it or looks for it.
 enum Shared {
-    Made(nft::Begun, Option<String>),
+    Made(nft::Begun, Changed, Option<String>),
     Sought(nft::Begun, Changed),
 }
 
@@ -249,8 +249,8 @@ fn share(
         forward6: before.forward6 || six && !told,
     };
     locked.note(changed)?;
-    let begun = nft::begin(nft, &table::whole(changed))?;
-    Ok(Shared::Made(begun, warning)).and_then(|shared| {
+    let begun = nft::begin(nft, &table::new(changed))?;
+    Ok(Shared::Made(begun, changed, warning)).and_then(|shared| {
         host::set_forwarding(changed, true)?;
         Ok(shared)
     })
@@ -261,11 +261,15 @@ impl Shared {
     fn end(self, nft: &Path) -> Result<Vec<String>, Error> {
         const MAKE: &str = "make the host's table";
         let (listed, warning) = match self {
-            Self::Made(begun, warning) => (begun.end(MAKE)?, warning),
+            // One of a killed `nucleus` may be there.
+            Self::Made(begun, changed, warning) => match begun.end(MAKE) {
+                Ok(listed) => (listed, warning),
+                Err(_) => (nft::apply(nft, &table::anew(changed), MAKE)?, warning),
+            },
             // Somebody may have emptied all tables; what was published before is lost then.
             Self::Sought(begun, changed) => match begun.end("look for the host's table") {
                 Ok(_) => return Ok(Vec::new()),
-                Err(_) => (nft::apply(nft, &table::whole(changed), MAKE)?, None),
+                Err(_) => (nft::apply(nft, &table::anew(changed), MAKE)?, None),
             },
         };
         let mut warnings = firewall::warnings(nft, &listed)?;

@@ -11,8 +11,22 @@ use crate::rules::TABLE;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// All of it, in the place of what there may be. Where forwarding was off, nothing is forwarded but for sandboxes.
-pub fn whole(changed: Changed) -> String {
+/// All of it, where there is none; an error where there is. The kernel takes its time over what is deleted, and nft(8)
+/// waits for it: a first sandbox does without.
+pub fn new(changed: Changed) -> String {
+    format!("create table inet {TABLE}\n{}", whole(changed))
+}
+
+/// All of it, in the place of what there may be.
+pub fn anew(changed: Changed) -> String {
+    format!(
+        "add table inet {TABLE}\ndelete table inet {TABLE}\n{}",
+        whole(changed)
+    )
+}
+
+/// Where forwarding was off, nothing is forwarded but for sandboxes.
+fn whole(changed: Changed) -> String {
     let mut closed = String::new();
     for (was_off, family) in [(changed.forward4, "ipv4"), (changed.forward6, "ipv6")] {
         if was_off {
@@ -23,9 +37,7 @@ pub fn whole(changed: Changed) -> String {
         }
     }
     format!(
-        "add table inet {TABLE}
-delete table inet {TABLE}
-table inet {TABLE} {{
+        "table inet {TABLE} {{
 map published4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
 map published6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
 map bound4 {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
