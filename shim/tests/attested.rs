@@ -191,7 +191,9 @@ fn a_root_that_was_tampered_with_starts_in_no_mode_under_a_pin() {
 }
 
 /// Calls `check` while `one` and `other` are exchanged over and over.
-fn while_swapped(one: &Path, other: &Path, rounds: u32, mut check: impl FnMut()) {
+/// Swaps two directories again and again, with pauses shorter and longer than a start takes however busy the machine
+/// is, while `check` is called: `rounds` times, and until it has seen all that it looks for, but not for ever.
+fn while_swapped(one: &Path, other: &Path, rounds: u32, mut check: impl FnMut() -> bool) {
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {
@@ -202,12 +204,19 @@ fn while_swapped(one: &Path, other: &Path, rounds: u32, mut check: impl FnMut())
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
+            for pause in [300, 1_500, 6_000, 25_000].into_iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
                 renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).expect("swap");
-                std::thread::sleep(std::time::Duration::from_micros(1500));
+                std::thread::sleep(std::time::Duration::from_micros(pause));
             }
         });
-        (0..rounds).for_each(|_| check());
+        for round in 1..10 * rounds {
+            if check() && round >= rounds {
+                break;
+            }
+        }
     });
 }
 
@@ -227,6 +236,7 @@ fn swap(place: &Place, runner: impl Fn(&Path, &str) -> Finished) {
         assert_ne!(finished.stdout, "wrong\n", "{finished:?}");
         right += u32::from(finished.code == 0 && finished.stdout == "right\n");
         replaced += u32::from(finished.stderr.contains("it was replaced meanwhile"));
+        right > 0 && replaced > 0
     });
     // Both sides of the race were seen.
     assert!(right > 0 && replaced > 0, "right {right}, replaced {replaced}");
