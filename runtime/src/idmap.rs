@@ -6,6 +6,7 @@ use nucleus_sys::clone::{Forked, clone3};
 use nucleus_sys::mount::{MountAttr, UserNamespace, mount_setattr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::fmt::Write;
 use std::process::Command;
@@ -76,7 +77,14 @@ pub fn map_mount(tree: BorrowedFd<'_>, idmap: &IdMappedMount) -> Result<(), Faul
         userns: Some(UserNamespace(userns.as_fd())),
         ..MountAttr::default()
     };
-    mount_setattr(tree, idmap.recursive, &attr).call("mount_setattr idmap")
+    let mapped = mount_setattr(tree, idmap.recursive, &attr);
+    mapped.call(match mapped {
+        // The maps themselves were taken above.
+        Err(Errno::INVAL) => {
+            "no maps of ids on its file system (bind without idmap, or from another): mount_setattr idmap"
+        }
+        _ => "mount_setattr idmap",
+    })
 }
 
 /// Makes a user namespace that has these maps; it lives as long as the descriptor.

@@ -229,3 +229,22 @@ fn the_kernel_refuses_overlapping_mappings_and_the_error_names_the_mount() {
         "{run}"
     );
 }
+
+#[test]
+fn a_file_system_without_maps_of_ids_is_named_with_a_remedy() {
+    let Some(host) = Host::new() else { return };
+    let volume = Volume::new(&host);
+    let bundle = host.bundle(|config| {
+        let mut mount = volume.mount(&["bind"]);
+        maps(&mut mount, 1, 1);
+        mount["source"] = "/sys/kernel".into();
+        add_mount(config, mount);
+    });
+    let id = host.id();
+    let run = host.run(&["run", "--bundle", bundle.path(), &id]);
+    assert_eq!(run.code, 1, "{run}");
+    let told = "no maps of ids on its file system (bind without idmap, or from another): mount_setattr idmap /sys/kernel: \
+                invalid argument (EINVAL)";
+    assert!(run.stderr.contains(told), "{run}");
+    assert_eq!(host.leftovers(&id), [""; 0]);
+}
