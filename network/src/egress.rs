@@ -4,7 +4,7 @@ use crate::names::Pattern;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What is permitted. Everything else is refused, in both address families and for every protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,11 +51,17 @@ impl Egress {
         (only(&self.tcp_ports), only(&self.udp_ports))
     }
 
-    /// The permitted networks of each family, none inside another.
+    /// The permitted networks of each family, none inside another, and without [`METADATA`] unless that is named itself.
     pub fn families(&self) -> (Vec<Ipv4Net>, Vec<Ipv6Net>) {
         let broker = self.broker.map(|broker| IpNet::from(broker.ip()));
         let (mut four, mut six) = (Vec::new(), Vec::new());
-        for network in self.networks.iter().copied().chain(broker) {
+        let networks = METADATA.iter().fold(self.networks.clone(), |networks, part| {
+            networks
+                .into_iter()
+                .flat_map(|network| without(network, *part))
+                .collect()
+        });
+        for network in networks.into_iter().chain(broker) {
             match network {
                 IpNet::V4(network) => four.push(network),
                 IpNet::V6(network) => six.push(network),
@@ -70,6 +76,34 @@ impl Egress {
         self.broker.is_some_and(|broker| broker.ip() == address)
             || networks.any(|network| network.prefix_len() > 0 && network.contains(&address))
     }
+}
+
+/// Where clouds answer their machines with the machine's own credentials: link-local addresses, and those of EC2 in
+/// version 6. Who permits the world does not mean them.
+pub const METADATA: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0),
+        32,
+    )),
+];
+
+/// A network but for a part that lies in it; what is all of that part, or less, stays as it is.
+fn without(network: IpNet, part: IpNet) -> Vec<IpNet> {
+    if network == part || !network.contains(&part) {
+        return vec![network];
+    }
+    // One step down leaves the half that the part is not in.
+    let beside = |length: u8| {
+        let address = match part.addr() {
+            IpAddr::V4(address) => IpAddr::from(Ipv4Addr::from(u32::from(address) ^ (1 << (32 - length)))),
+            IpAddr::V6(address) => IpAddr::from(Ipv6Addr::from(u128::from(address) ^ (1 << (128 - length)))),
+        };
+        IpNet::new_assert(address, length).trunc()
+    };
+    (network.prefix_len() + 1..=part.prefix_len())
+        .map(beside)
+        .collect()
 }
 
 /// A network or an address.
@@ -235,6 +269,54 @@ mod tests {
         ] {
             assert!(network(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_world_is_without_what_clouds_tell_their_machines() {
+        let egress = |texts: &[&str]| Egress {
+            networks: texts
+                .iter()
+                .map(|text| network(text).expect("a network"))
+                .collect(),
+            ..Egress::default()
+        };
+        let permits = |egress: &Egress, text: &str| {
+            let (four, six) = egress.families();
+            match text.parse().expect("an address") {
+                IpAddr::V4(address) => four.iter().any(|network| network.contains(&address)),
+                IpAddr::V6(address) => six.iter().any(|network| network.contains(&address)),
+            }
+        };
+        let world = egress(&["0.0.0.0/0", "::/0"]);
+        let secrets = [
+            "169.254.169.254",
+            "169.254.0.0",
+            "169.254.255.255",
+            "fd00:ec2::254",
+        ];
+        let beside = [
+            "0.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "255.255.255.255",
+            "fd00:ec1:ffff::",
+            "fd00:ec3::",
+            "::",
+        ];
+        assert!(secrets.iter().all(|address| !permits(&world, address)));
+        assert!(beside.iter().all(|address| permits(&world, address)));
+        for named in ["169.254.169.254", "169.254.0.0/16"] {
+            assert!(
+                permits(&egress(&["0.0.0.0/0", named]), "169.254.169.254"),
+                "{named}"
+            );
+        }
+        assert!(!permits(&egress(&["169.0.0.0/8"]), "169.254.169.254"));
+        let broker = Egress {
+            broker: Some(([169, 254, 169, 254], 80).into()),
+            ..Egress::default()
+        };
+        assert!(permits(&broker, "169.254.169.254"));
     }
 
     #[test]

@@ -128,16 +128,12 @@ fn pass_signals(
     relay: Option<&Relay>,
 ) -> rustix::io::Result<()> {
     while let Some(signo) = signal::read_signal(signals)? {
-        match signo {
-            libc::SIGCHLD => {}
-            libc::SIGWINCH => {
-                if let Some(relay) = relay {
-                    relay.resize();
-                }
-            }
+        match (signo, relay) {
+            (libc::SIGCHLD, _) => {}
+            (libc::SIGWINCH, Some(relay)) => relay.resize(),
             // Our own streams: a write told us already.
-            libc::SIGPIPE => {}
-            signo => {
+            (libc::SIGPIPE, _) => {}
+            (signo, _) => {
                 let _ = signal::pidfd_send_signal(pidfd, signo);
             }
         }

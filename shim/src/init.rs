@@ -84,9 +84,12 @@ fn until_end(child: Pid, signals: &OwnedFd) -> rustix::io::Result<i32> {
     }
 }
 
-/// A terminal's signals go to all of its foreground processes: the child has had them.
+/// A terminal's signals go to all of its foreground processes: the child has had them. Of a terminal's end the first
+/// process alone is told, with SIGCONT for those that are stopped.
 fn pass_on(child: Pid, received: Received) {
-    if received.signo == Signal::CHILD.as_raw() || received.by_kernel {
+    let of_the_end = [Signal::HUP, Signal::CONT].map(Signal::as_raw);
+    let had = received.by_kernel && !of_the_end.contains(&received.signo);
+    if received.signo == Signal::CHILD.as_raw() || had {
         return;
     }
     let _ = signal::send(child, received.signo);

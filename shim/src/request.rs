@@ -222,7 +222,7 @@ pub struct Request {
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<i64>,
-    /// Control group: absolute, or relative to the parent of this process's own [default: /nucleus-NAME, with @ and a digest of --root behind it where that is given]
+    /// Control group: absolute, or relative to the parent of this process's own; a --root adds its digest to the default [default: /nucleus-NAME]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_path: Option<String>,

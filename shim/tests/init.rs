@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::Duration;
 use support::{Place, eventually};
 
 #[test]
@@ -204,4 +205,62 @@ fn what_the_command_leaves_ends_with_it() {
     let before = beat();
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(before, beat());
+}
+
+#[test]
+fn the_size_of_a_window_and_its_end_reach_the_command() {
+    let Some(place) = Place::new() else { return };
+    for init in [&["--init"][..], &[]] {
+        let path = place.path("console");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        // Each signal is a line with the size that the terminal has then; none is lost between two.
+        let script = "import os, signal, sys, termios
+attributes = termios.tcgetattr(0); attributes[3] &= ~termios.ECHO; termios.tcsetattr(0, termios.TCSANOW, attributes)
+signals = {signal.SIGWINCH, signal.SIGHUP}; signal.pthread_sigmask(signal.SIG_BLOCK, signals); print('up', flush=True)
+while signal.sigwait(signals) == signal.SIGWINCH: print(*reversed(os.get_terminal_size()), flush=True)
+sys.exit(3)";
+        let mut child = place
+            .command(&["run", "--timeout", "30s", "--console-socket"])
+            .arg(&path)
+            .args(init)
+            .args(["--", "/usr/bin/python3", "-c", script])
+            .spawn()
+            .expect("start");
+        let (socket, _) = listener.accept().expect("accept");
+        let master = support::receive_terminal(&socket);
+        let expect = |line: &str| {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\n") {
+                let mut ready = [rustix::event::PollFd::new(&master, rustix::event::PollFlags::IN)];
+                let patience = Duration::from_secs(10).try_into().expect("a time");
+                let came = rustix::event::poll(&mut ready, Some(&patience)).expect("poll");
+                assert_eq!(came, 1, "{init:?}: no {line:?}, only {seen:?}");
+                let mut byte = [0];
+                rustix::io::read(&master, &mut byte).expect("read");
+                seen.push(byte[0]);
+            }
+            let seen = String::from_utf8_lossy(&seen);
+            assert_eq!(seen.trim_end(), line, "{init:?}");
+        };
+        expect("up");
+        for (rows, columns) in [(50, 132), (24, 80), (0, 0), (65_535, 1)] {
+            let size = rustix::termios::Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            rustix::termios::tcsetwinsize(&master, size).expect("TIOCSWINSZ");
+            expect(&format!("{rows} {columns}"));
+        }
+        // One that is sent to the front-end is passed on like any other signal.
+        let sent = std::process::Command::new("kill")
+            .args(["-WINCH", &child.id().to_string()])
+            .status();
+        assert!(sent.expect("kill").success());
+        expect("65535 1");
+        drop(master);
+        assert_eq!(child.wait().expect("wait").code(), Some(3), "{init:?}");
+        fs::remove_file(&path).expect("rm");
+    }
 }
