@@ -1,8 +1,8 @@
 //! nft(8), called as a program.
 //!
 //! It is called with its rules as standard input, one call a namespace, at the same time as links and addresses are
-//! made. A crate for its netlink protocol under our licences would save 2 ms of a core that is idle then, and would
-//! have us keep a second definition of the rule language that administrators read and write.
+//! made. A call took 2.5 to 3 ms when it was chosen. No crate that speaks its netlink protocol was tried: it would bring
+//! a second definition of the rule language that administrators read and write.
 
 use crate::Error;
 use std::io::Write;

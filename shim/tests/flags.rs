@@ -434,7 +434,9 @@ fn a_configuration_has_every_flag() {
     ];
     let flags: Vec<&str> = help
         .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("-"))
+        // What stands further in is text, which may name a flag at its beginning.
+        .filter_map(|line| line.strip_prefix("      ").or(line.strip_prefix("  ")))
+        .filter_map(|line| line.strip_prefix("-"))
         .filter_map(|line| {
             line.split_once("--")
                 .map_or(line.strip_prefix('-'), |(_, flag)| Some(flag))
