@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// What the rules permit besides the fixed networks: addresses, each until its time is over.
 pub trait Admit: Send {
-    /// Permits all of these addresses, or none of them, in one transaction. An address that is permitted already stays
-    /// so for the longer of both times. When this returns, packets to the addresses pass; when nobody calls again, the
+    /// Permits all of these addresses, or none of them, in one transaction. An address that is permitted already is so
+    /// for the new time: the caller never gives a shorter one than what is left. When this returns, packets to the addresses pass; when nobody calls again, the
     /// kernel lets the addresses expire by itself.
     ///
     /// # Errors

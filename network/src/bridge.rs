@@ -6,7 +6,7 @@ use crate::host::{self, Changed, Locked};
 use crate::link::{self, Link, Target};
 use crate::namespace::{self, Space};
 use crate::pool::{Addresses, GATEWAY6, PREFIX, Pool};
-use crate::{Error, firewall, nft, rules, table};
+use crate::{Error, firewall, nft, own, rules, table};
 use ipnet::Ipv4Net;
 use nucleus_netlink::Socket;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -57,15 +57,12 @@ pub struct Network {
     pub addresses: Addresses,
     /// What the caller should know.
     pub warnings: Vec<String>,
-    /// The program of the rules.
-    pub nft: PathBuf,
 }
 
 #[derive(Debug)]
 struct Connected {
     addresses: Addresses,
     warnings: Vec<String>,
-    nft: PathBuf,
 }
 
 /// Begins; returns when there is a namespace, and goes on in threads of its own.
@@ -86,7 +83,7 @@ pub fn begin(wish: Wish) -> Result<Preparing, Error> {
         .namespace
         .try_clone()
         .map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
-    let rest = thread(move || connect(&wish, space, ruled, nft));
+    let rest = thread(move || connect(&wish, space, ruled, &nft));
     Ok(Preparing {
         namespace: Some(namespace),
         rest: Some(rest),
@@ -115,16 +112,11 @@ impl Preparing {
     /// What could not be made. What was, [`remove`] takes back.
     pub fn finish(mut self) -> Result<Network, Error> {
         let rest = self.rest.take().ok_or(Error::Thread)?;
-        let Connected {
-            addresses,
-            warnings,
-            nft,
-        } = rest.join().map_err(|_| Error::Thread)??;
+        let Connected { addresses, warnings } = rest.join().map_err(|_| Error::Thread)??;
         Ok(Network {
             namespace: self.namespace.take().ok_or(Error::Thread)?,
             addresses,
             warnings,
-            nft,
         })
     }
 }
@@ -142,7 +134,7 @@ fn connect(
     wish: &Wish,
     mut space: Space,
     ruled: JoinHandle<Result<(), Error>>,
-    nft: PathBuf,
+    nft: &Path,
 ) -> Result<Connected, Error> {
     let mut host = open_socket()?;
     let mut record = Record {
@@ -154,11 +146,11 @@ fn connect(
     let links = link::links(&mut host)?;
     let routes = link::routes(&mut host)?;
     collision(wish.pool, &links, &routes)?;
-    let shared = share(&mut host, &mut locked, &links, &nft)?;
+    let shared = share(&mut host, &mut locked, &links, nft)?;
     // From here on there is a way out: not before the rules.
     ruled.join().map_err(|_| Error::Thread)??;
     let addresses = claim(wish, &mut host, &space, mtu(&links, &routes))?;
-    let own = link::addresses(&mut host)?;
+    let own = own::addresses().map_err(|error| Error::io("read", Path::new(own::SOURCE), error))?;
     let meant: Vec<IpAddr> = own.into_iter().filter(|own| wish.egress.means(*own)).collect();
     let gateway = IpAddr::V4(addresses.gateway);
     let meant = meant
@@ -168,14 +160,10 @@ fn connect(
     write(&wish.record, &record)?;
     outside(&mut host, &addresses, &record.alias, &wish.published)?;
     inside(&mut space.socket, &addresses)?;
-    let warnings = shared.end(&nft)?;
-    publish(wish, &record.elements, &nft)?;
+    let warnings = shared.end(nft)?;
+    publish(wish, &record.elements, nft)?;
     drop(locked);
-    Ok(Connected {
-        addresses,
-        warnings,
-        nft,
-    })
+    Ok(Connected { addresses, warnings })
 }
 
 fn open_socket() -> Result<Socket, Error> {
@@ -232,11 +220,7 @@ fn share(
     }
     let (four, six) = host::forwarding_off()?;
     // With forwarding a host forgets what routers tell it, its way to the world included.
-    let (_, told) = if six {
-        link::default_routes6(host)?
-    } else {
-        (false, false)
-    };
+    let told = six && link::is_advertised(host)?;
     let warning = told.then(|| {
         "network: this host has its IPv6 route from a router, which it would forget if it forwarded IPv6: the \
          sandbox reaches nothing by IPv6 beyond this host (sysctl net.ipv6.conf.INTERFACE.accept_ra=2 and \
@@ -250,10 +234,8 @@ fn share(
     };
     locked.note(changed)?;
     let begun = nft::begin(nft, &table::new(changed))?;
-    Ok(Shared::Made(begun, changed, warning)).and_then(|shared| {
-        host::set_forwarding(changed, true)?;
-        Ok(shared)
-    })
+    host::set_forwarding(changed, true)?;
+    Ok(Shared::Made(begun, changed, warning))
 }
 
 impl Shared {

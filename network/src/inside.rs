@@ -6,19 +6,16 @@ use crate::rootless::{self, CLONE_NEWNET, Space};
 use crate::{Error, namespace, nft, rules};
 use nucleus_sys::clone::enter_in_child;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The rules of one network namespace.
 #[derive(Debug)]
 pub struct Rules {
     nft: PathBuf,
     owner: Owner,
-    /// Until when the address of a name is permitted.
-    until: BTreeMap<IpAddr, Instant>,
 }
 
 /// Who may change them.
@@ -37,11 +34,7 @@ impl Rules {
     /// There is no nft(8).
     pub fn new(owner: Owner) -> Result<Self, Error> {
         let nft = nft::find()?;
-        Ok(Self {
-            nft,
-            owner,
-            until: BTreeMap::new(),
-        })
+        Ok(Self { nft, owner })
     }
 
     /// Those of a running workload, made by `user` without root.
@@ -72,7 +65,7 @@ impl Rules {
         }
     }
 
-    /// The same rules, without what is known of the times of addresses.
+    /// The same rules.
     ///
     /// # Errors
     /// As dup(2).
@@ -84,7 +77,6 @@ impl Rules {
         Ok(Self {
             nft: self.nft.clone(),
             owner,
-            until: BTreeMap::new(),
         })
     }
 
@@ -140,25 +132,8 @@ fn duplicate(namespace: &OwnedFd) -> Result<OwnedFd, Error> {
 
 impl Admit for Rules {
     fn admit(&mut self, addresses: &[(IpAddr, Duration)]) -> Result<(), NotAdmitted> {
-        let now = Instant::now();
-        self.until.retain(|_, until| *until > now);
-        // An element is replaced, and must not lose what is left of its time.
-        let mut wanted = BTreeMap::new();
-        for (address, time) in addresses {
-            let until = now + *time;
-            if self.until.get(address).is_none_or(|there| *there < until) {
-                let longest = wanted.entry(*address).or_insert(until);
-                *longest = until.max(*longest);
-            }
-        }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let text = rules::admitted(wanted.iter().map(|(address, until)| (*address, *until - now)));
-        let loaded = self.load(&text, "permit the addresses of a name");
-        loaded.map_err(|error| NotAdmitted(Box::new(error)))?;
-        self.until.extend(wanted);
-        Ok(())
+        let loaded = self.load(&rules::admitted(addresses), "permit the addresses of a name");
+        loaded.map_err(|error| NotAdmitted(Box::new(error)))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Networks for sandboxes: what a workload may reach, and nothing else.
 //!
 //! A network is made before the runtime is called and handed to it by path: the runtime itself never configures one,
-//! so that every runtime joins the same. The order is that of `formal/specs/Egress.tla`: the namespace, its rules, the
-//! resolver for permitted names, the link to the world, and only then the workload; back in reverse.
+//! so that every runtime joins the same. The order is that of `formal/specs/Egress.tla`: the namespace, its rules, and
+//! the link to the world only then; the workload last, back in reverse. The resolver for permitted names starts after
+//! the link, which the spec has before it: nothing that could ask or send is in the namespace then.
 //!
 //! What lives as long as what. The namespace is held by an open descriptor of `nucleus` and by the workload's
 //! processes, by no file and no mount: with the last of them the kernel removes it, and with it the rules, and the link
@@ -15,6 +16,7 @@
 //! 35 to 55 ms to remove a bridge.
 
 pub mod admit;
+mod background;
 pub mod bridge;
 pub mod counts;
 pub mod egress;
@@ -26,7 +28,9 @@ pub mod link;
 pub mod names;
 pub mod namespace;
 pub mod nft;
+mod own;
 pub mod pool;
+pub mod program;
 pub mod resolver;
 pub mod rootless;
 pub mod rules;

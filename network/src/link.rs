@@ -13,7 +13,6 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
-const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const NLM_F_EXCL: u16 = 0x200;
@@ -163,40 +162,19 @@ pub fn routes(socket: &mut Socket) -> Result<Vec<Route>, Error> {
     all.map_err(Error::link("list the routes"))
 }
 
-/// What of the version 6 routes matters: whether there is one to the world, and whether routers gave it.
+/// Whether a router has told this host of its version 6 route to the world.
 ///
 /// # Errors
 /// The kernel's.
-pub fn default_routes6(socket: &mut Socket) -> Result<(bool, bool), Error> {
+pub fn is_advertised(socket: &mut Socket) -> Result<bool, Error> {
     let mut fixed = [0; 12];
     fixed[0] = AF_INET6;
     let request = Request::new(RTM_GETROUTE, 0, &fixed);
-    let found = socket.dump(&request, "RTM_GETROUTE", |found: &mut (bool, bool), payload| {
-        if let [_, 0, _, _, _, protocol, _, RTN_UNICAST, ..] = *payload {
-            *found = (true, found.1 || protocol == RTPROT_RA);
-        }
+    let found = socket.dump(&request, "RTM_GETROUTE", |found: &mut bool, payload| {
+        *found |= matches!(*payload, [_, 0, _, _, _, RTPROT_RA, _, RTN_UNICAST, ..]);
         Ok(())
     });
     found.map_err(Error::link("list the routes"))
-}
-
-/// Every address of the host.
-///
-/// # Errors
-/// The kernel's.
-pub fn addresses(socket: &mut Socket) -> Result<Vec<IpAddr>, Error> {
-    let request = Request::new(RTM_GETADDR, 0, &[0; 8]);
-    let all = socket.dump(&request, "RTM_GETADDR", |list: &mut Vec<IpAddr>, payload| {
-        let found = attributes(payload.get(8..).unwrap_or_default()).find_map(|(kind, value)| match kind {
-            // On a link between two, the first is the other's.
-            IFA_LOCAL => Some(IpAddr::from(*value.first_chunk::<4>()?)),
-            IFA_ADDRESS => value.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
-            _ => None,
-        });
-        list.extend(found);
-        Ok(())
-    });
-    all.map_err(Error::link("list the addresses"))
 }
 
 /// Makes the link of a sandbox with its other end in a network namespace; `None` if the name is taken.

@@ -4,6 +4,7 @@
 //! risk that an exact name has not: whoever runs the servers of `example.com` sees the labels that the workload makes
 //! up, so that they can carry data out to them, a few dozen bytes a question.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,8 +17,9 @@ const LONGEST_LABEL: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
-/// What a permitted name may be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a permitted name may be. Its text is what is written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Pattern {
     /// This name alone.
     Exactly(Name),
@@ -174,6 +176,20 @@ impl FromStr for Pattern {
             return Err(Error::Everything);
         }
         Ok(Self::Below(top))
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.to_string()
     }
 }
 

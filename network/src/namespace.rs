@@ -1,16 +1,15 @@
 //! Being in another network namespace: in a thread of its own, so that this process stays where it is.
 
+use crate::rootless::CLONE_NEWNET;
 use crate::{Error, nft};
 use nucleus_netlink::Socket;
 use nucleus_sys::clone::unshare;
+use nucleus_sys::process::set_interface_up;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
-
-/// `CLONE_NEWNET` of `linux/sched.h`.
-const CLONE_NEWNET: i32 = 0x4000_0000;
 
 /// A namespace, and a socket in it.
 #[derive(Debug)]
@@ -35,10 +34,17 @@ pub fn make(nft: &Path, rules: &str, made: &Sender<Space>) -> Result<(), Error> 
     // Nobody waits for it only if the other thread has failed, and tells.
     let _ = made.send(space);
     let loaded = nft::begin(nft, rules)?;
-    let inet = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    inet.and_then(|socket| nucleus_sys::process::set_interface_up(socket.as_fd(), c"lo"))
-        .map_err(Error::call("set lo up"))?;
+    loopback_up().map_err(Error::call("set lo up"))?;
     loaded.end("load the rules of egress").map(drop)
+}
+
+/// Sets the loopback interface of this thread's namespace up.
+///
+/// # Errors
+/// As socket(2), and netdevice(7), `SIOCSIFFLAGS`.
+pub(crate) fn loopback_up() -> rustix::io::Result<()> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    set_interface_up(socket.as_fd(), c"lo")
 }
 
 /// Opens a namespace by its path.

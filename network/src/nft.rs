@@ -5,6 +5,7 @@
 //! a second definition of the rule language that administrators read and write.
 
 use crate::Error;
+use crate::program::in_path;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -14,11 +15,9 @@ use std::process::{Child, Command, Output, Stdio};
 /// # Errors
 /// It is nowhere.
 pub fn find() -> Result<PathBuf, Error> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
-        .map(|directory| directory.join("nft"))
-        .find(|program| program.is_file())
+    let administrators = ["/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft"].map(PathBuf::from);
+    in_path("nft")
+        .or_else(|| administrators.into_iter().find(|program| program.is_file()))
         .ok_or(Error::NoNft)
 }
 

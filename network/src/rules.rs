@@ -84,7 +84,7 @@ icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
 }
 
 /// Permits the addresses of a name, each for so long; one that is there already anew for so long. One transaction.
-pub fn admitted(addresses: impl IntoIterator<Item = (IpAddr, Duration)>) -> String {
+pub fn admitted(addresses: &[(IpAddr, Duration)]) -> String {
     let mut text = String::new();
     for (address, time) in addresses {
         let family = if address.is_ipv4() { 4 } else { 6 };

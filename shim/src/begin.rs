@@ -16,7 +16,8 @@ pub fn is_held(decided: &Decided, call: &Call) -> bool {
     is_checked(decided, call) || call.events.is_some()
 }
 
-fn is_checked(decided: &Decided, call: &Call) -> bool {
+/// Whether the container is held against its promises before its first instruction.
+pub fn is_checked(decided: &Decided, call: &Call) -> bool {
     decided.launch.decision.rules.checked || call.report.is_some()
 }
 

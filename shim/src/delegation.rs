@@ -14,6 +14,7 @@
 //! `user.delegate`), even where a user could write them: each group has one writer.
 
 use crate::request::Request;
+use nucleus_network::program::in_path;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::ffi::OsString;
 use std::fs;
@@ -269,7 +270,7 @@ fn users_systemd() -> Option<PathBuf> {
     let listens = ["systemd/private", "bus"]
         .iter()
         .any(|socket| runtime.join(socket).exists());
-    (listens && group.is_dir() && crate::facts::in_path("systemd-run").is_some()).then_some(group)
+    (listens && group.is_dir() && in_path("systemd-run").is_some()).then_some(group)
 }
 
 /// A group that could not be arranged.

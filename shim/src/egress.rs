@@ -221,19 +221,19 @@ pub fn finish(
             let (space, sockets) = rootless::Space::make(resolves)?;
             let rules = Rules::new(Owner::User(space))?;
             let mut text = rules::inside(&bridge.egress, &bridge.published);
-            text += &rootless::without_host(rules::TABLE, |address| bridge.egress.means(address))?;
+            text += &rootless::without_host(|address| bridge.egress.means(address))?;
             rules.load(&text, "load the rules of egress")?;
             events.write("network", &json!({"program": "slirp4netns"}))?;
             (rules, sockets)
         }
     };
-    let order = Order::new(
-        &sandbox.name,
-        sandbox.directory(),
-        &bridge.egress,
-        &bridge.published,
-        call.events.as_deref(),
-    );
+    let order = Order {
+        name: sandbox.name.clone(),
+        directory: sandbox.directory().to_owned(),
+        egress: bridge.egress.clone(),
+        published: bridge.published.clone(),
+        events: call.events.clone(),
+    };
     let kept = if rules.space().is_none() && sockets.is_none() {
         Kept::Nobody
     } else if call.detach {

@@ -3,6 +3,7 @@
 use crate::adapt::Features;
 use crate::delegation::Cgroups;
 use crate::request::{Network, Request};
+use nucleus_network::program::in_path;
 use nucleus_policy::KernelVersion;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -332,11 +333,4 @@ fn kind_of(path: &Path) -> Runtime {
 fn beside(name: &str) -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?.with_file_name(name);
     path.is_file().then_some(path)
-}
-
-/// A program in `$PATH`.
-pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
 }

@@ -2,7 +2,7 @@
 
 use crate::adapt::{Features, Loss, adapt};
 use crate::attested::Attested;
-use crate::begin::{begin, is_held};
+use crate::begin::{begin, is_checked, is_held};
 use crate::bundle;
 use crate::context;
 use crate::egress::{self, Network, Preparing};
@@ -356,10 +356,7 @@ fn in_sandbox(
         .zip(launch.bridge.as_ref())
         .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))
         .transpose()?;
-    if let Some(network) = network
-        .as_ref()
-        .filter(|_| launch.decision.rules.checked || call.report.is_some())
-    {
+    if let Some(network) = network.as_ref().filter(|_| is_checked(decided, call)) {
         bundle.rules = Some(network.rules_in_force()?);
     }
     let outcome = started(decided, store, sandbox, &bundle, network.as_ref(), call, events);
@@ -383,8 +380,13 @@ fn pid_of(decided: &Decided, store: &Store) -> Result<i32, anyhow::Error> {
         .stdin(Stdio::null())
         .output()?;
     let state: serde_json::Value = serde_json::from_slice(&output.stdout).context("the runtime's state")?;
-    let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-    pid.context("the runtime's state has no pid")
+    pid_in(&state).context("the runtime's state has no pid")
+}
+
+/// The process that a runtime's state names, if there is one.
+pub fn pid_in(state: &serde_json::Value) -> Option<i32> {
+    let pid = i32::try_from(state["pid"].as_i64()?).ok()?;
+    (pid > 0).then_some(pid)
 }
 
 fn started(

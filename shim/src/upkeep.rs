@@ -2,15 +2,14 @@
 //! way out. A thread of this process has it, or, for a detached sandbox, a process of its own ([`crate::network_keeper`]).
 
 use crate::events::Events;
-use nucleus_network::egress::{Egress, Protocol, Publish};
+use nucleus_network::egress::{Egress, Publish};
 use nucleus_network::inside::Rules;
 use nucleus_network::resolver::{Config, Report, Resolver, Sockets};
-use nucleus_network::rootless::{Forward, Slirp, Watch};
+use nucleus_network::rootless::{Slirp, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many refused names are told at the end.
@@ -23,51 +22,21 @@ pub struct Order {
     pub name: String,
     /// Its directory.
     pub directory: PathBuf,
-    /// Permitted names.
-    names: Vec<String>,
-    /// Permitted networks.
-    networks: Vec<String>,
-    /// Whom to ask.
-    servers: Vec<SocketAddr>,
+    /// What it may reach.
+    pub egress: Egress,
     /// Ports of the host that lead in.
-    published: Vec<Publish>,
+    pub published: Vec<Publish>,
     /// `--events`.
     pub events: Option<String>,
 }
 
 impl Order {
-    /// For a sandbox that may reach this and is reached so.
-    pub fn new(
-        name: &str,
-        directory: &Path,
-        egress: &Egress,
-        published: &[Publish],
-        events: Option<&str>,
-    ) -> Self {
-        Self {
-            name: name.to_owned(),
-            directory: directory.to_owned(),
-            names: egress.names.iter().map(ToString::to_string).collect(),
-            networks: egress.networks.iter().map(ToString::to_string).collect(),
-            servers: egress.servers.clone(),
-            published: published.to_vec(),
-            events: events.map(str::to_owned),
+    fn config(&self) -> Config {
+        Config {
+            names: self.egress.names.clone(),
+            networks: self.egress.networks.clone(),
+            servers: self.egress.servers.clone(),
         }
-    }
-
-    /// Whether there are names to be answered for.
-    pub fn resolves(&self) -> bool {
-        !self.names.is_empty()
-    }
-
-    fn config(&self) -> Result<Config, anyhow::Error> {
-        let names: Result<_, _> = self.names.iter().map(|text| text.parse()).collect();
-        let networks: Result<_, _> = self.networks.iter().map(|text| text.parse()).collect();
-        Ok(Config {
-            names: names?,
-            networks: networks?,
-            servers: self.servers.clone(),
-        })
     }
 }
 
@@ -99,22 +68,16 @@ impl Upkeep {
         let resolver = match sockets {
             Some(sockets) => {
                 let report = reporter(events.share()?, Arc::clone(&refused));
-                Some(Resolver::start(
-                    order.config()?,
-                    sockets,
-                    Box::new(rules),
-                    report,
-                )?)
+                Some(Resolver::start(order.config(), sockets, Box::new(rules), report)?)
             }
             None => None,
         };
         let mut slirp = None;
         if let Some(space) = owner.space() {
-            let forwards: Vec<Forward> = order.published.iter().map(forward).collect();
             slirp = Some(Slirp::start(
                 space,
                 crate::egress::INTERFACE,
-                &forwards,
+                &order.published,
                 &order.directory,
             )?);
         }
@@ -148,15 +111,6 @@ impl Upkeep {
     }
 }
 
-fn forward(publish: &Publish) -> Forward {
-    Forward {
-        udp: publish.protocol == Protocol::Udp,
-        address: publish.address,
-        host: publish.host,
-        inside: publish.inside,
-    }
-}
-
 /// Writes what the resolver tells as events. One that cannot be written ends the resolver: nothing is to go unseen.
 fn reporter(mut events: Events, refused: Refused) -> impl FnMut(Report) + Send + 'static {
     move |report| {
@@ -182,19 +136,12 @@ fn reporter(mut events: Events, refused: Refused) -> impl FnMut(Report) + Send +
                 "name-filtered",
                 json!({"host": name.as_str(), "addresses": addresses}),
             ),
-            Report::NotAdmitted(error) => ("rules-unchanged", json!({"error": chain(&error)})),
+            Report::NotAdmitted(error) => {
+                let error = anyhow::Error::new(error);
+                ("rules-unchanged", json!({"error": format!("{error:#}")}))
+            }
             Report::Ended(error) => ("resolver-ended", json!({"error": error.to_string()})),
         };
         let _ = events.write(event, &more);
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

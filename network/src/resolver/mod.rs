@@ -15,7 +15,6 @@ mod cache;
 mod clients;
 mod flight;
 mod limit;
-pub(crate) mod own;
 pub mod question;
 pub mod reply;
 mod serve;
@@ -25,13 +24,12 @@ mod sockets;
 mod tests;
 
 use crate::admit::{Admit, NotAdmitted};
+use crate::background::Background;
 use crate::names::{Name, Pattern};
 use ipnet::IpNet;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::fd::AsFd;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use serve::serve;
@@ -83,10 +81,7 @@ pub enum Report {
 
 /// A resolver in a thread of this process. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Resolver {
-    stop: Option<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Resolver(#[expect(dead_code, reason = "held until it is dropped")] Background);
 
 impl Resolver {
     /// Starts it. No signal of the process is handled by its thread.
@@ -99,28 +94,12 @@ impl Resolver {
         mut admit: Box<dyn Admit>,
         mut report: impl FnMut(Report) + Send + 'static,
     ) -> io::Result<Self> {
-        let (until, stop) = pipe_with(PipeFlags::CLOEXEC)?;
-        let thread = std::thread::Builder::new()
-            .name("resolver".into())
-            .spawn(move || {
-                nucleus_sys::signal::block_all();
-                let ended = serve(&config, sockets, admit.as_mut(), &mut report, until.as_fd());
-                if let Err(error) = ended {
-                    report(Report::Ended(error));
-                }
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
+        Background::start("resolver", move |until| {
+            let ended = serve(&config, sockets, admit.as_mut(), &mut report, until.as_fd());
+            if let Err(error) = ended {
+                report(Report::Ended(error));
+            }
         })
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        .map(Self)
     }
 }

@@ -2,14 +2,15 @@
 //! user namespace, and `nucleus` has to stay where it is.
 
 use super::{CLONE_NEWNET, CLONE_NEWUSER, Error, Space};
+use crate::namespace::loopback_up;
 use crate::resolver::Sockets;
 use nucleus_sys::clone::{Forked, clone3, unshare};
-use nucleus_sys::process::{exit_now, set_interface_up};
+use nucleus_sys::process::exit_now;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socket_with, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitOptions, waitpid};
@@ -148,9 +149,7 @@ pub fn main(resolver: bool) -> Result<(), Error> {
     let failed =
         |call: &'static str| move |errno: Errno| Error::io(call, "the network namespace")(errno.into());
     unshare(CLONE_NEWNET).map_err(failed("unshare CLONE_NEWNET"))?;
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(failed("open a socket in"))?;
-    set_interface_up(socket.as_fd(), c"lo").map_err(failed("set lo up in"))?;
+    loopback_up().map_err(failed("set lo up in"))?;
     let sockets = match resolver {
         true => Sockets::open()
             .map_err(Error::io("bind to port 53 in", "the network namespace"))?

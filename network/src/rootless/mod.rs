@@ -14,7 +14,8 @@
 mod holder;
 mod slirp;
 
-use crate::resolver::{Sockets, own};
+use crate::resolver::Sockets;
+use crate::{own, rules};
 use nucleus_sys::clone::{enter_in_child, owner_of_namespace, parent_of_user_namespace};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fmt::Write;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 pub use holder::{main, stand_in};
-pub use slirp::{Forward, Slirp, Watch};
+pub use slirp::{Slirp, Watch};
 
 pub(crate) const CLONE_NEWUSER: i32 = 0x1000_0000;
 pub(crate) const CLONE_NEWNET: i32 = 0x4000_0000;
@@ -179,8 +180,8 @@ fn open(path: String) -> Result<OwnedFd, Error> {
 ///
 /// # Errors
 /// The addresses cannot be read.
-pub fn without_host(table: &str, means: impl Fn(IpAddr) -> bool) -> Result<String, Error> {
-    let own = own::addresses().map_err(Error::io("read", "/proc/thread-self/net"))?;
+pub fn without_host(means: impl Fn(IpAddr) -> bool) -> Result<String, Error> {
+    let own = own::addresses().map_err(Error::io("read", own::SOURCE))?;
     let mut text = String::new();
     for (family, four) in [("ip", true), ("ip6", false)] {
         let own: Vec<String> = own
@@ -194,7 +195,7 @@ pub fn without_host(table: &str, means: impl Fn(IpAddr) -> bool) -> Result<Strin
             format!("meta l4proto tcp {COUNTED} reject with tcp reset"),
         ] {
             if !own.is_empty() {
-                let own = own.join(", ");
+                let (table, own) = (rules::TABLE, own.join(", "));
                 let _ = writeln!(
                     text,
                     "insert rule inet {table} output oifname != \"lo\" {family} daddr {{ {own} }} {refusal}"

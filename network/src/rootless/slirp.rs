@@ -1,6 +1,9 @@
 //! slirp4netns(1): the way out of a user's network, as sockets of the user's own.
 
 use super::{Error, Space, holder};
+use crate::background::Background;
+use crate::egress::Publish;
+use crate::program::in_path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -9,13 +12,12 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long it may take until there is a way out.
@@ -25,19 +27,6 @@ const READY: Timespec = Timespec {
 };
 /// How long it may take to open a port.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// A port of the host that leads in.
-#[derive(Debug, Clone, Copy)]
-pub struct Forward {
-    /// Whether it is of UDP.
-    pub udp: bool,
-    /// The host's address; every one without.
-    pub address: Option<IpAddr>,
-    /// The host's port.
-    pub host: u16,
-    /// The port inside.
-    pub inside: u16,
-}
 
 /// slirp4netns at work. It ends when this is dropped, and when this process dies.
 #[derive(Debug)]
@@ -56,10 +45,10 @@ impl Slirp {
     pub fn start(
         space: &Space,
         interface: &str,
-        forwards: &[Forward],
+        published: &[Publish],
         directory: &Path,
     ) -> Result<Self, Error> {
-        let program = find().ok_or(Error::NoSlirp)?;
+        let program = in_path("slirp4netns").ok_or(Error::NoSlirp)?;
         let path = directory.join("slirp4netns.log");
         let log = File::create(&path).map_err(Error::io("create", &path))?;
         let pair = || {
@@ -80,7 +69,7 @@ impl Slirp {
             .arg(format!("--ready-fd={}", ready_there.as_raw_fd()))
             .arg(format!("--exit-fd={}", exit_there.as_raw_fd()));
         let socket = directory.join("slirp4netns.sock");
-        if !forwards.is_empty() {
+        if !published.is_empty() {
             command.arg("--api-socket").arg(&socket);
         }
         command
@@ -99,8 +88,8 @@ impl Slirp {
         drop((ready_there, exit_there));
         let mut slirp = Self { child, _exit: exit };
         slirp.wait_until_ready(&ready, &path)?;
-        for forward in forwards {
-            forward.open(&socket)?;
+        for publish in published {
+            open_port(publish, &socket)?;
         }
         Ok(slirp)
     }
@@ -136,42 +125,23 @@ impl Slirp {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
-        let (until, stop) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
-        let thread = std::thread::Builder::new()
-            .name("slirp4netns".into())
-            .spawn(move || {
-                nucleus_sys::signal::block_all();
-                let mut fds = [
-                    PollFd::new(&until, PollFlags::IN),
-                    PollFd::new(&pidfd, PollFlags::IN),
-                ];
-                let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
-                if polled.is_ok() && fds[0].revents().is_empty() {
-                    lost();
-                }
-            });
-        Ok(Watch {
-            stop: Some(stop),
-            thread: Some(thread.map_err(failed)?),
-        })
+        let watch = Background::start("slirp4netns", move |until| {
+            let mut fds = [
+                PollFd::new(&until, PollFlags::IN),
+                PollFd::new(&pidfd, PollFlags::IN),
+            ];
+            let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+            if polled.is_ok() && fds[0].revents().is_empty() {
+                lost();
+            }
+        });
+        watch.map(Watch).map_err(failed)
     }
 }
 
 /// A watch that ends when this is dropped.
 #[derive(Debug)]
-pub struct Watch {
-    stop: Option<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
+pub struct Watch(#[expect(dead_code, reason = "held until it is dropped")] Background);
 
 impl Drop for Slirp {
     fn drop(&mut self) {
@@ -187,33 +157,27 @@ fn is_a_reason(line: &str) -> bool {
         && !matches!(line, "child failed(1)" | "parent failed")
 }
 
-fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|directory| directory.join("slirp4netns"))
-        .find(|program| program.is_file())
-}
-
-impl Forward {
-    /// Asks for the port; `slirp4netns(1)`, "API SOCKET".
-    fn open(&self, socket: &Path) -> Result<(), Error> {
-        let protocol = if self.udp { "udp" } else { "tcp" };
-        let mut arguments = json!({"proto": protocol, "host_port": self.host, "guest_port": self.inside});
-        arguments["host_addr"] = json!(
-            self.address
-                .map_or("0.0.0.0".into(), |address| address.to_string())
-        );
-        let said = exchange(socket, &json!({"execute": "add_hostfwd", "arguments": arguments}));
-        let said = said.map_err(Error::io("ask", socket))?;
-        if said["return"].is_object() {
-            return Ok(());
-        }
-        let why = said["error"]["desc"].as_str().unwrap_or("it gave no reason");
-        Err(Error::Port {
-            port: format!("{}/{protocol}", self.host),
-            why: why.trim_start_matches("bad request: ").to_owned(),
-        })
+/// Asks for a port of the host that leads in; `slirp4netns(1)`, "API SOCKET".
+fn open_port(publish: &Publish, socket: &Path) -> Result<(), Error> {
+    let Publish {
+        address,
+        host,
+        inside,
+        protocol,
+    } = publish;
+    let protocol = protocol.to_string();
+    let address = address.map_or("0.0.0.0".into(), |address| address.to_string());
+    let arguments = json!({"proto": protocol, "host_addr": address, "host_port": host, "guest_port": inside});
+    let said = exchange(socket, &json!({"execute": "add_hostfwd", "arguments": arguments}));
+    let said = said.map_err(Error::io("ask", socket))?;
+    if said["return"].is_object() {
+        return Ok(());
     }
+    let why = said["error"]["desc"].as_str().unwrap_or("it gave no reason");
+    Err(Error::Port {
+        port: format!("{host}/{protocol}"),
+        why: why.trim_start_matches("bad request: ").to_owned(),
+    })
 }
 
 fn exchange(socket: &Path, request: &Value) -> std::io::Result<Value> {

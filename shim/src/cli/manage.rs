@@ -54,8 +54,7 @@ pub(super) fn state_of(store: &Store, name: &str) -> Result<Result<Value, String
 /// The first process of a sandbox, if there is one.
 pub(super) fn process_of(store: &Store, name: &str) -> Result<Option<OwnedFd>, anyhow::Error> {
     let state = state_of(store, name)?.unwrap_or_default();
-    let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-    let pid = pid.and_then(Pid::from_raw);
+    let pid = run::pid_in(&state).and_then(Pid::from_raw);
     Ok(pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()))
 }
 
@@ -123,8 +122,7 @@ impl Name {
         let directory = store.directory(&self.name)?;
         match state_of(&store, &self.name)? {
             Ok(mut state) => {
-                let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-                if let Some(pid) = pid.filter(|pid| *pid > 0)
+                if let Some(pid) = run::pid_in(&state)
                     && let Some(refused) = egress::refused_of(&directory, pid)?
                 {
                     state["egressDenied"] = serde_json::to_value(refused)?;
@@ -163,12 +161,11 @@ impl Exec {
     pub fn run(self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         let directory = store.directory(&self.name)?;
-        let mut command = runtime_behind(&store, &self.name, &self.way(&store)?)?;
-        if crate::egress::is_users(&directory) {
-            let state = state_of(&store, &self.name)?.map_err(anyhow::Error::msg)?;
-            let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-            crate::egress::enter_again(pid.context("it has no process")?, &mut command)?;
-        }
+        let mut command = if rustix::process::geteuid().is_root() {
+            runtime(&store, &self.name)?
+        } else {
+            self.of_user(&store, &directory)?
+        };
         command.arg("exec");
         if Program::recorded(&directory).is_some_and(|program| program.kind == Runtime::Gvisor) {
             // Others take the user of the workload by themselves; runsc would take root.
@@ -181,22 +178,22 @@ impl Exec {
         Ok(exit_code(command.status()?))
     }
 
-    /// Into the control group of a user's sandbox.
-    fn way(&self, store: &Store) -> Result<Vec<OsString>, anyhow::Error> {
-        if rustix::process::geteuid().is_root() {
-            return Ok(Vec::new());
-        }
-        let state = state_of(store, &self.name)?.unwrap_or_default();
-        let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-        let way = pid
-            .filter(|pid| *pid > 0)
-            .map_or(Ok(Vec::new()), delegation::way_to);
-        way.map_err(|group| {
+    /// The runtime for a user's sandbox: in its control group, and in its network.
+    fn of_user(&self, store: &Store, directory: &Path) -> Result<Command, anyhow::Error> {
+        let state = state_of(store, &self.name)?;
+        let pid = state.as_ref().ok().and_then(run::pid_in);
+        let way = pid.map_or(Ok(Vec::new()), delegation::way_to).map_err(|group| {
             anyhow::anyhow!(
                 "exec: this process may not start another in the sandbox's control group: start it in {}",
                 group.display()
             )
-        })
+        })?;
+        let mut command = runtime_behind(store, &self.name, &way)?;
+        if egress::is_users(directory) {
+            state.map_err(anyhow::Error::msg)?;
+            egress::enter_again(pid.context("it has no process")?, &mut command)?;
+        }
+        Ok(command)
     }
 }
 

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Where they are.
+pub(crate) const SOURCE: &str = "/proc/thread-self/net";
+
 /// The addresses of this thread's network namespace, as the kernel lists them; `proc(5)`. A kernel without IPv6 has
 /// no list of them.
 ///
