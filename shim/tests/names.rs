@@ -41,6 +41,14 @@ impl Bed {
         self.nucleus(&arguments)
     }
 
+    /// The same, and the events that it told.
+    fn told(&self, options: &[&str], script: &str) -> (Finished, Vec<Value>) {
+        let log = self.place.path("events");
+        let log_name = log.to_str().expect("UTF-8");
+        let finished = self.sh(&[&["--events", log_name], options].concat(), script);
+        (finished, events(&log))
+    }
+
     fn expect_nothing_left(&self) {
         assert_eq!(self.world.left(), "");
     }
@@ -49,16 +57,7 @@ impl Bed {
 #[test]
 fn real_programs_reach_a_permitted_name_and_no_other() {
     let Some(bed) = Bed::new() else { return };
-    let log = bed.place.path("events");
-    let log_name = log.to_str().expect("UTF-8");
-    let options = [
-        "--events",
-        log_name,
-        "--egress-domain",
-        "a.test",
-        "--egress-domain",
-        "alias.test",
-    ];
+    let options = ["--egress-domain", "a.test", "--egress-domain", "alias.test"];
     let script = format!(
         "cat /etc/resolv.conf; getent ahostsv4 A.TEST | head -n1; getent ahostsv6 a.test | head -n1
          {}; python3 -c 'import socket; print(len({{i[4][0] for i in socket.getaddrinfo(\"a.test\", 80)}}))'
@@ -69,7 +68,7 @@ fn real_programs_reach_a_permitted_name_and_no_other() {
         reach(PUBLIC6),
         reach(PUBLIC[2]),
     );
-    let finished = bed.sh(&options, &script);
+    let (finished, events) = bed.told(&options, &script);
     let lines: Vec<&str> = finished.exits(0).lines().collect();
     assert_eq!(lines[0], "nameserver 127.0.0.1");
     assert!(
@@ -84,7 +83,6 @@ fn real_programs_reach_a_permitted_name_and_no_other() {
     let asked = bed.world.asked();
     let permitted = |line: &String| line.starts_with("a.test ") || line.starts_with("alias.test ");
     assert!(asked.iter().all(permitted), "{asked:?}");
-    let events = events(&log);
     let has = |event: &str, host: &str| {
         events
             .iter()
@@ -303,23 +301,13 @@ fn a_detached_sandbox_has_a_keeper_as_long_as_it_runs() {
 #[test]
 fn a_flood_of_questions_leaves_the_supervisor_and_the_resolver_at_work() {
     let Some(bed) = Bed::new() else { return };
-    let log = bed.place.path("events");
     let probe = include_str!("probes/flood.py");
     let script = format!("python3 - <<'E'\n{probe}E\n{}; exit 5", reach("a.test"));
-    let log_name = log.to_str().expect("UTF-8");
-    let options = [
-        "--events",
-        log_name,
-        "--egress-domain",
-        "a.test",
-        "--timeout",
-        "60s",
-    ];
-    let finished = bed.sh(&options, &script);
+    let options = ["--egress-domain", "a.test", "--timeout", "60s"];
+    let (finished, events) = bed.told(&options, &script);
     assert!(finished.exits(5).contains(PUBLIC[0]), "{finished:?}");
     let asked = bed.world.asked();
     assert!(asked.iter().all(|line| line.starts_with("a.test ")), "{asked:?}");
-    let events = events(&log);
     let refused: Vec<&Value> = events
         .iter()
         .filter(|line| line["event"] == "name-refused")

@@ -112,7 +112,7 @@ fn detached_sandboxes_are_entered_told_of_and_removed() {
     bed.nucleus(&args).exits(0);
     bed.nucleus(&["rm", "--force", name]).exits(0);
     assert!(
-        bed.left().contains("table inet nucleus"),
+        bed.host.left().contains("table inet nucleus"),
         "the other one needs it"
     );
     bed.nucleus(&["start", &other]).exits(0);
@@ -212,9 +212,12 @@ fn killed_at_any_step_the_next_call_removes_the_rest() {
             left.is_empty() || bed.nucleus(&["run", "--", "true"]).code == 0
         });
         bed.nucleus(&["run", "--", "true"]).exits(0);
-        let clean = || bed.left().is_empty();
+        let clean = || bed.host.left().is_empty();
         eventually(
-            &format!("nothing is left after a kill at call {number}: {}", bed.left()),
+            &format!(
+                "nothing is left after a kill at call {number}: {}",
+                bed.host.left()
+            ),
             clean,
         );
         bed.place.expect_nothing_left();

@@ -62,7 +62,7 @@ impl Bed {
             home,
             nucleus,
         };
-        let script = "mount -t tmpfs -o mode=755 none /mnt && mknod -m 666 /mnt/tun c 10 200 && mount --bind /mnt/tun /dev/net/tun";
+        let script = "mount --no-mtab -t tmpfs -o mode=755 none /mnt && mknod -m 666 /mnt/tun c 10 200 && mount --no-mtab --bind /mnt/tun /dev/net/tun";
         let made = bed
             .world
             .in_host("sh", &["-c", script])
@@ -412,7 +412,8 @@ fn what_a_user_lacks_for_a_network_is_told() {
     let mut command = bed.command_with("/nowhere", &["run", "--network", "bridge", "--", "true"]);
     let finished: Finished = command.output().expect("start").into();
     finished.fails_with(&["needs slirp4netns", "install it"]);
-    let script = "umount /dev/net/tun && chmod 600 /mnt/tun && mount --bind /mnt/tun /dev/net/tun";
+    let script =
+        "umount --no-mtab /dev/net/tun && chmod 600 /mnt/tun && mount --no-mtab --bind /mnt/tun /dev/net/tun";
     bed.world
         .in_host("sh", &["-c", script])
         .status()

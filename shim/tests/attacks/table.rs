@@ -28,10 +28,9 @@ pub(crate) struct Attack {
 }
 
 const fn row(name: &'static str, guarded: i32, open: i32, gvisor: i32, control: Control) -> Attack {
-    let on_victims = false;
     Attack {
         name,
-        on_victims,
+        on_victims: false,
         guarded,
         open,
         gvisor,
@@ -40,14 +39,9 @@ const fn row(name: &'static str, guarded: i32, open: i32, gvisor: i32, control: 
 }
 
 const fn both(name: &'static str, guarded: i32, open: i32, gvisor: i32, control: Control) -> Attack {
-    let on_victims = true;
     Attack {
-        name,
-        on_victims,
-        guarded,
-        open,
-        gvisor,
-        control,
+        on_victims: true,
+        ..row(name, guarded, open, gvisor, control)
     }
 }
 

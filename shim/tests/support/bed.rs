@@ -25,7 +25,8 @@ pub struct Space {
 }
 
 impl Space {
-    fn new() -> Self {
+    /// With loopback up, and with a `/run` of its own.
+    pub fn new() -> Self {
         let child = Command::new("unshare")
             .args(["--net", "--mount", "--propagation", "private", "sh", "-c"])
             .arg("mount -t tmpfs tmpfs /run && ip link set lo up && exec sleep 1000")
@@ -38,6 +39,11 @@ impl Space {
             std::fs::read_to_string(&command).is_ok_and(|name| name == "sleep\n")
         });
         space
+    }
+
+    /// The process that holds it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its network namespace.
@@ -61,6 +67,14 @@ impl Space {
         let output = self.command("sh").args(["-ec", script]).output().expect("sh");
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What of sandboxes is there: links, routes, rules, files.
+    pub fn left(&self) -> String {
+        self.sh(
+            "ip -o link | grep nucleus || true; ip route | grep nucleus || true; ip -6 route | grep nucleus || true
+             nft list ruleset; find /run -mindepth 1",
+        )
     }
 
     /// Does something in it, in a thread that stays there.
@@ -108,7 +122,7 @@ impl Bed {
             "ip link add uplink type veth peer name outer netns {}
              for n in 1 2; do ip addr add 10.99.$n.1/24 dev uplink; ip addr add fd99:$n::1/64 dev uplink nodad; done
              ip link set uplink up",
-            world.child.id()
+            world.id()
         ));
         world.sh(
             "for n in 1 2; do ip addr add 10.99.$n.2/24 dev outer; ip addr add fd99:$n::2/64 dev outer nodad; done
@@ -147,16 +161,8 @@ impl Bed {
     /// Nothing of a sandbox's network is on the host, and nothing of the host is changed.
     #[track_caller]
     pub fn expect_clean(&self) {
-        assert_eq!(self.left(), "", "left on the host");
+        assert_eq!(self.host.left(), "", "left on the host");
         assert_eq!(self.host.sh(FORWARDING), self.forwarding, "forwarding");
-    }
-
-    /// What of sandboxes is on the host: links, routes, rules, files.
-    pub fn left(&self) -> String {
-        self.host.sh(
-            "ip -o link | grep nucleus || true; ip route | grep nucleus || true; ip -6 route | grep nucleus || true
-             nft list ruleset; find /run -mindepth 1",
-        )
     }
 }
 

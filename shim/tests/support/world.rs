@@ -1,10 +1,11 @@
 //! A host of the test's own with a world behind it: two network namespaces, joined by a link. In the world are servers
 //! of DNS and of TCP; the host has nothing but `nucleus`. Processes hold them, so that nothing stays behind.
 
+use super::bed::Space;
 use super::{Place, eventually};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 /// The world, seen from the host.
 pub const SERVER: &str = "10.99.1.2";
@@ -17,8 +18,9 @@ pub const PRIVATE: &str = "10.99.2.2";
 
 /// Both namespaces and the servers.
 pub struct World {
-    world: Child,
-    host: Child,
+    /// Until the namespaces go.
+    _world: Space,
+    host: Space,
     servers: Child,
     zone: PathBuf,
     asked: PathBuf,
@@ -32,35 +34,10 @@ pub fn reach(what: &str) -> String {
     )
 }
 
-fn holder() -> Child {
-    // The shell that tells that it is in the namespaces becomes the process that is waited for by nobody.
-    let mut child = Command::new("unshare")
-        .args(["--net", "--mount", "sh", "-c", "echo made; exec sleep 1000"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("unshare");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("a pipe");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("read");
-    assert_eq!(line, "made\n");
-    child
-}
-
-fn inside(holder: &Child, program: &str) -> Command {
-    let mut command = Command::new("nsenter");
-    command
-        .args(["--target", &holder.id().to_string(), "--net", "--mount"])
-        .arg("--")
-        .arg(program)
-        .stdin(Stdio::null());
-    command
-}
-
 impl World {
     /// Makes them. Names have no addresses yet.
     pub fn new(place: &Place) -> Self {
-        let (world, host) = (holder(), holder());
+        let (world, host) = (Space::new(), Space::new());
         let (zone, asked) = (place.path("zone.json"), place.path("asked"));
         std::fs::write(&zone, "{}").expect("write");
         std::fs::write(&asked, "").expect("write");
@@ -68,10 +45,10 @@ impl World {
         std::fs::write(&script, include_str!("../probes/servers.py")).expect("write");
         let number = world.id().to_string();
         let setup = format!(
-            "set -e; ip link set lo up; ip link add up0 type veth peer name down0 netns {number}
+            "ip link add up0 type veth peer name down0 netns {number}
              ip addr add 10.99.1.1/24 dev up0; ip -6 addr add fd99:1::1/64 dev up0 nodad; ip link set up0 up
              ip route add default via {SERVER}; ip -6 route add default via fd99:1::2
-             echo nameserver {SERVER} > {resolv}; mount --bind {resolv} /etc/resolv.conf",
+             echo nameserver {SERVER} > {resolv}; mount --no-mtab --bind {resolv} /etc/resolv.conf",
             resolv = place.path("resolv.conf").display(),
         );
         let inner: String = PUBLIC
@@ -80,28 +57,20 @@ impl World {
             .map(|address| format!("ip addr add {address}/32 dev lo; "))
             .collect();
         let answer = format!(
-            "set -e; ip link set lo up; ip link set down0 up; ip addr add {SERVER}/24 dev down0; {inner}
+            "ip link set down0 up; ip addr add {SERVER}/24 dev down0; {inner}
              ip -6 addr add fd99:1::2/64 dev down0 nodad; ip -6 addr add {PUBLIC6}/128 dev lo
              sysctl -qw net.ipv4.ip_forward=1; ip route add 10.0.0.0/8 via 10.99.1.1; ip -6 route add fc00::/7 via fd99:1::1"
         );
-        for (holder, script) in [(&host, setup), (&world, answer)] {
-            let output = inside(holder, "sh")
-                .args(["-c", &script])
-                .output()
-                .expect("nsenter");
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        let servers = inside(&world, "python3")
+        host.sh(&setup);
+        world.sh(&answer);
+        let servers = world
+            .command("python3")
             .arg(script)
             .args([&zone, &asked])
             .spawn()
             .expect("python3");
         let made = Self {
-            world,
+            _world: world,
             host,
             servers,
             zone,
@@ -119,14 +88,14 @@ impl World {
 
     /// A command on the host.
     pub fn in_host(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = inside(&self.host, program);
+        let mut command = self.host.command(program);
         command.args(arguments);
         command
     }
 
     /// `nucleus` on the host.
     pub fn nucleus(&self, place: &Place, arguments: &[&str]) -> Command {
-        let mut command = inside(&self.host, super::NUCLEUS);
+        let mut command = self.host.command(super::NUCLEUS);
         command.arg("--root").arg(place.root()).args(arguments);
         command
     }
@@ -149,19 +118,16 @@ impl World {
         std::fs::write(&self.asked, "").expect("write");
     }
 
-    /// What of a sandbox is on the host: links, and tables of rules.
+    /// What of a sandbox is on the host, and any link but its own two.
     pub fn left(&self) -> String {
-        let script = "ip -o link | grep -v -e ': lo:' -e ': up0'; nft list tables; cat /run/nucleus-network/$(stat -Lc %i /proc/self/ns/net) 2>/dev/null; true";
-        let output = self.in_host("sh", &["-c", script]).output().expect("nsenter");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let links = "ip -o link | grep -v -e ': lo:' -e ': up0' || true";
+        self.host.sh(links) + &self.host.left()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        for child in [&mut self.servers, &mut self.host, &mut self.world] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.servers.kill();
+        let _ = self.servers.wait();
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::limits::OUT_OF_MEMORY;
 use super::user::USER;
 use crate::beds::Bed;
 use crate::beds::guest::{Guest, expect_files, read};
@@ -184,18 +185,7 @@ fn expect_strict(guest: &Guest, user: &User) -> Result<()> {
     ] {
         ensure!(text.contains(promise), "no {promise:?} in {text}");
     }
-    let greedy = [
-        "run",
-        "--memory",
-        "32M",
-        "--",
-        "dd",
-        "if=/dev/zero",
-        "of=/dev/null",
-        "bs=96M",
-        "count=1",
-    ];
-    let stderr = user.nucleus(&greedy)?.stderr;
+    let stderr = user.nucleus(&[&["run"], &OUT_OF_MEMORY[..]].concat())?.stderr;
     ensure!(stderr.contains("memory"), "standard error is {stderr:?}");
     Ok(())
 }

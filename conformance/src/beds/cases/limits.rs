@@ -133,18 +133,20 @@ fn ending(guest: &Guest, words: &[&str]) -> Result<(String, Value)> {
     ))
 }
 
+/// Behind `nucleus run`: a sandbox that ends for want of memory.
+pub(super) const OUT_OF_MEMORY: [&str; 8] = [
+    "--memory",
+    "32M",
+    "--",
+    "dd",
+    "if=/dev/zero",
+    "of=/dev/null",
+    "bs=96M",
+    "count=1",
+];
+
 fn want_of_memory_is_how_nucleus_says_that_it_ended(guest: &Guest) -> Result<()> {
-    let command = [
-        "--memory",
-        "32M",
-        "--",
-        "dd",
-        "if=/dev/zero",
-        "of=/dev/null",
-        "bs=96M",
-        "count=1",
-    ];
-    let (stderr, event) = ending(guest, &command)?;
+    let (stderr, event) = ending(guest, &OUT_OF_MEMORY)?;
     ensure!(event["reason"] == "out-of-memory", "the event is {event}");
     ensure!(stderr.contains("memory"), "standard error is {stderr:?}");
     Ok(())
