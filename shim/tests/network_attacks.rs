@@ -48,6 +48,7 @@ impl Targets {
         fs::copy(probe, programs.join("network_attacks.py")).expect("copy");
         let name = bed.place.name().to_owned();
         bed.host.within(move || listen_on_the_host(&name));
+        bed.host.sh(support::CGROUPS_1);
         bed.world.sh("ip addr add 169.254.169.254/32 dev lo");
         bed.host.sh("ip route add 169.254.169.254 via 10.99.1.2");
         let servers = [(&bed.host, UNIX), (&bed.world, DNS)].map(|(space, script)| {
@@ -216,6 +217,12 @@ fn every_mode_refuses_what_was_not_allowed_and_the_host_does_not() {
         2,
         &[("TCP", 0)],
     );
+    for (name, runtime) in support::ENGINES.into_iter().filter(|(name, _)| installed(name)) {
+        println!("{name}");
+        expect(&targets.attack(&[&runtime[..], &bridge].concat()), 1, &[]);
+        let reached = targets.attack(&[&runtime[..], &one, &unguarded].concat());
+        expect(&reached, 2, &[("TCP", 0)]);
+    }
     if installed("runsc") {
         let gvisor = ["--runtime", "gvisor", "--allow-degraded-security"];
         expect(&targets.attack(&gvisor), 3, &[]);

@@ -28,9 +28,24 @@ impl fmt::Display for Broken {
                 found,
                 ..
             } = finding;
+            let (expected, found) = (parting(expected, found), parting(found, expected));
             write!(f, "\n  {promise}: expected {expected}; found {found}")
         })
     }
+}
+
+/// The longest text that an error shows whole; the report has all of it.
+const WHOLE: usize = 200;
+
+/// A text, or where it parts from another one if it is long.
+fn parting(text: &str, other: &str) -> String {
+    if text.len() <= WHOLE {
+        return text.to_owned();
+    }
+    let same = text.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let from = same.saturating_sub(WHOLE / 4);
+    let excerpt: String = text.chars().skip(from).take(WHOLE / 2).collect();
+    format!("...{excerpt}... (after {from} characters, all of it with --report)")
 }
 
 /// The findings that are broken promises.
@@ -100,4 +115,17 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_shown_where_it_parts() {
+        let long = |middle: &str| format!("{}{middle}{}", "a".repeat(500), "z".repeat(500));
+        let shown = parting(&long("drop"), &long("accept"));
+        assert!(shown.contains("aadropzz") && shown.len() < WHOLE, "{shown}");
+        assert_eq!(parting("short", &long("")), "short");
+    }
 }

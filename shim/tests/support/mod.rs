@@ -14,6 +14,20 @@ use std::time::{Duration, Instant};
 /// The front-end under test.
 pub const NUCLEUS: &str = env!("CARGO_BIN_EXE_nucleus");
 
+/// Runtimes with runc's command line that are not ours, and the options that choose them.
+pub const ENGINES: [(&str, [&str; 3]); 2] = [
+    (
+        "runc",
+        ["--allow-degraded-security", "--runtime", "/usr/sbin/runc"],
+    ),
+    (
+        "crun",
+        ["--allow-degraded-security", "--runtime", "/usr/bin/crun"],
+    ),
+];
+/// For a shell in a mount namespace of its own: crun 1.8 takes no host with both versions of control groups.
+pub const CGROUPS_1: &str = "umount --no-mtab /sys/fs/cgroup/unified 2>/dev/null || true";
+
 /// A place of its own for one test; at the end nothing may be left in it.
 pub struct Place {
     directory: tempfile::TempDir,
