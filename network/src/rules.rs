@@ -44,13 +44,13 @@ pub fn inside(egress: &Egress, published: &[Publish]) -> String {
         }
     }
     text += "}\n";
-    // The kernel's own questions about its neighbours; a workload cannot send these. Reports to routers and groups,
-    // which nobody here hears, are no attempts of the workload.
+    // The kernel's own questions about its neighbours, which are on this link; a workload cannot send these. Reports to
+    // routers and groups, which nobody here hears, are no attempts of the workload.
     text += "chain output {
 type filter hook output priority filter; policy drop;
 oifname \"lo\" accept
 ct state established,related accept
-icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
+ip6 daddr { fe80::/10, ff02::/16 } icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
 icmpv6 type { mld-listener-report, mld2-listener-report, mld-listener-done, nd-router-solicit } drop
 ip daddr @networks4 jump permitted
 ip6 daddr @networks6 jump permitted

@@ -42,6 +42,30 @@ def udp(address, port, family=socket.AF_INET, size=1):
     return attempt
 
 
+def send(address, port, family=socket.AF_INET, protocol=0, options=()):
+    """A packet that has left is through: nobody has to answer."""
+
+    def attempt():
+        one = socket.socket(family, socket.SOCK_DGRAM, protocol)
+        for option in options:
+            one.setsockopt(*option)
+        one.sendto(b"x" * 16, (address, port))
+
+    return attempt
+
+
+def echo(address, family, protocol, kind):
+    """A question of ping(8) without privilege."""
+
+    def attempt():
+        one = socket.socket(family, socket.SOCK_DGRAM, protocol)
+        one.connect((address, 0))
+        one.send(struct.pack(">BBHHH", kind, 0, 0, 0, 1))
+        one.recv(100)
+
+    return attempt
+
+
 def unix(path):
     def attempt():
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect(path)
@@ -107,5 +131,23 @@ attack("packet socket", kind(socket.AF_PACKET, socket.SOCK_RAW, 0))
 attack("flush the rules", run("/usr/sbin/nft", "flush", "ruleset"))
 attack("add an address", run("/usr/sbin/ip", "addr", "add", "10.99.1.9/32", "dev", "lo"))
 attack("spoofed source", spoofed)
+UDP_LITE = 136
+VSOCK, XDP = 40, 44
+# Through an address that is not allowed to one that may be: a loose source route, and a routing header (RFC 8754).
+by_way_of = bytes([131, 7, 4, *socket.inet_aton("10.99.1.2"), 0])
+segments = socket.inet_pton(SIX, "fd99:1::2") + socket.inet_pton(SIX, "fd99:2::2")
+routing_header = bytes([0, 4, 4, 1, 1, 0, 0, 0]) + segments
+attack("UDP-Lite", send("10.99.1.2", 5000, protocol=UDP_LITE))
+attack("UDP-Lite by IPv6", send("fd99:1::2", 5000, SIX, UDP_LITE))
+attack("MPTCP", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).connect(("10.99.1.2", 443)))
+attack("ICMP", echo("10.99.1.2", socket.AF_INET, 1, 8))
+attack("ICMPv6", echo("fd99:1::2", SIX, 58, 128))
+attack("multicast", send("224.0.0.251", 5353))
+attack("multicast by IPv6", send("ff05::fb", 5353, SIX))
+attack("broadcast", send("255.255.255.255", 68, options=[(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)]))
+attack("source route", send("10.99.2.2", 5000, options=[(socket.IPPROTO_IP, socket.IP_OPTIONS, by_way_of)]))
+attack("routing header", send("fd99:1::2", 5000, SIX, options=[(41, 57, routing_header)]))
+attack("socket of virtual machines", kind(VSOCK, socket.SOCK_STREAM, 0))
+attack("XDP socket", kind(XDP, socket.SOCK_RAW, 0))
 connect = "exec 3<>/dev/tcp/10.99.1.2/80"
 attack("a namespace of its own", run("/usr/bin/unshare", "-Urn", "/bin/bash", "-c", connect))
