@@ -71,7 +71,8 @@ s = socket.create_server((\"\", 7000))
 while True: s.accept()[0].send(b\"inside\\n\")";
     let run = ["run", "--quiet", "--detach", "--name", name, "-p", "9000:7000"];
     let serve = ["--", "python3", "-c", serve];
-    bed.nucleus(&[&run[..], runtime, allowed, &serve].concat()).exits(0);
+    bed.nucleus(&[&run[..], runtime, allowed, &serve].concat())
+        .exits(0);
     let from_world = || bed.world.sh(&format!("{ASK}tcp 10.99.1.1 9000"));
     eventually("the port leads in", || from_world() == "inside\n");
     let script = format!("{ASK}{ask}");
@@ -96,7 +97,14 @@ fn a_killed_front_end_leaves_nothing_of_the_network() {
         let name = bed.place.name();
         let run = ["run", "--quiet", "--name", name, "--egress-allow", "10.99.1.2"];
         let mut child = bed
-            .command(&[&run[..], &runtime, &["--", "sh", "-c", "echo up; exec sleep 1000"]].concat())
+            .command(
+                &[
+                    &run[..],
+                    &runtime,
+                    &["--", "sh", "-c", "echo up; exec sleep 1000"],
+                ]
+                .concat(),
+            )
             .stdout(Stdio::piped())
             .spawn()
             .expect("nucleus");
@@ -122,7 +130,12 @@ fn permitted_names_are_answered() {
     world.set(&json!({"a.test": [["a.test", "A", 60, PUBLIC[0]]]}));
     let unmounted = world.in_host("sh", &["-c", CGROUPS_1]).status();
     assert!(unmounted.expect("sh").success());
-    let script = format!("{}; {}; {}", reach("a.test"), reach("other.test"), reach(PUBLIC[1]));
+    let script = format!(
+        "{}; {}; {}",
+        reach("a.test"),
+        reach("other.test"),
+        reach(PUBLIC[1])
+    );
     for (engine, runtime) in engines() {
         let run = ["run", "--quiet", "--egress-domain", "a.test"];
         let run = [&run[..], &runtime, &["--", "sh", "-c", &script]].concat();
@@ -149,7 +162,11 @@ fn an_engine_that_does_not_join_is_found_out() {
         return;
     }
     let (path, report) = (bed.place.path("runc"), bed.place.path("report"));
-    let runtime = ["--allow-degraded-security", "--runtime", path.to_str().expect("UTF-8")];
+    let runtime = [
+        "--allow-degraded-security",
+        "--runtime",
+        path.to_str().expect("UTF-8"),
+    ];
     let checked = ["--report", report.to_str().expect("UTF-8"), "--network", "bridge"];
     for (lie, found) in [
         ("del n['path']", "egress rules"),

@@ -16,7 +16,12 @@ const OTHERS: [&str; 10] = [
 ];
 /// UDP in wrappings, of both versions, and of version 6 alone.
 const DATAGRAMS: [&str; 4] = ["datagram", "large datagram", "raw datagram", "fragments"];
-const DATAGRAMS6: [&str; 4] = ["hop-by-hop options", "destination options", "two headers", "one fragment"];
+const DATAGRAMS6: [&str; 4] = [
+    "hop-by-hop options",
+    "destination options",
+    "two headers",
+    "one fragment",
+];
 
 /// What comes by in the world.
 struct Tap {
@@ -69,7 +74,9 @@ fn named(label: &str, words: &[&str], version: u8) -> impl Iterator<Item = Strin
 }
 
 fn datagrams(label: &str) -> BTreeSet<String> {
-    let both = [4, 6].into_iter().flat_map(|version| named(label, &DATAGRAMS, version));
+    let both = [4, 6]
+        .into_iter()
+        .flat_map(|version| named(label, &DATAGRAMS, version));
     both.chain(named(label, &DATAGRAMS6, 6)).collect()
 }
 
@@ -86,7 +93,8 @@ fn nothing_but_tcp_and_udp_to_what_is_allowed_passes_the_rules() {
     let start = |more: &[&str]| {
         let run = ["run", "--quiet", "--detach", "--name", name];
         let allowed = ["--egress-allow", "10.99.1.2", "--egress-allow", "fd99:1::2"];
-        bed.nucleus(&[&run[..], &allowed, more, &["--", "sleep", "1000"]].concat()).exits(0);
+        bed.nucleus(&[&run[..], &allowed, more, &["--", "sleep", "1000"]].concat())
+            .exits(0);
         let state = bed.nucleus(&["state", name]);
         let state: serde_json::Value = serde_json::from_str(state.exits(0)).expect("JSON");
         state["pid"].to_string()
@@ -97,14 +105,22 @@ fn nothing_but_tcp_and_udp_to_what_is_allowed_passes_the_rules() {
     assert_eq!(tap.send(&bed, &probe, &pid), datagrams("allowed"));
     remove();
     let pid = start(&[]);
-    let expected: BTreeSet<_> = datagrams("allowed").into_iter().chain(datagrams("another port")).collect();
+    let expected: BTreeSet<_> = datagrams("allowed")
+        .into_iter()
+        .chain(datagrams("another port"))
+        .collect();
     assert_eq!(tap.send(&bed, &probe, &pid), expected);
     // And without rules every one of these arrives.
-    bed.host.sh(&format!("nsenter --net=/proc/{pid}/ns/net nft flush ruleset"));
+    bed.host
+        .sh(&format!("nsenter --net=/proc/{pid}/ns/net nft flush ruleset"));
     let mut all = expected;
     for label in ["allowed", "refused"] {
         all.extend(datagrams(label));
-        all.extend([4, 6].into_iter().flat_map(|version| named(label, &OTHERS, version)));
+        all.extend(
+            [4, 6]
+                .into_iter()
+                .flat_map(|version| named(label, &OTHERS, version)),
+        );
         all.extend(named(label, &["solicitation", "advertisement"], 6));
     }
     all.insert("refused error 4".into());

@@ -42,7 +42,11 @@ fn parting(text: &str, other: &str) -> String {
     if text.len() <= WHOLE {
         return text.to_owned();
     }
-    let same = text.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let same = text
+        .chars()
+        .zip(other.chars())
+        .take_while(|(a, b)| a == b)
+        .count();
     let from = same.saturating_sub(WHOLE / 4);
     let excerpt: String = text.chars().skip(from).take(WHOLE / 2).collect();
     format!("...{excerpt}... (after {from} characters, all of it with --report)")
