@@ -5,7 +5,6 @@ use crate::launch::{Launch, Root};
 use crate::request::Request;
 use nucleus_policy::attest::{self, Mismatch, Options, Progress, Summary};
 use nucleus_policy::{Digest, NotADigest};
-use oci_spec::runtime::Mount;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -139,12 +138,11 @@ impl Attested {
     ///
     /// # Errors
     /// It is not: making it would need rights that the caller may lack, and would no longer be what was attested.
-    pub fn has_targets(&self, path: &Path, mounts: &[Mount]) -> Result<(), Error> {
+    pub fn has_targets(&self, path: &Path, targets: &[PathBuf]) -> Result<(), Error> {
         let mut missing = Vec::new();
-        for (number, mount) in mounts.iter().enumerate() {
-            let target = mount.destination();
-            let within = |other: &Mount| target.starts_with(other.destination());
-            if !mounts[..number].iter().any(within) && !self.holds(target)? {
+        for (number, target) in targets.iter().enumerate() {
+            let within = |other: &PathBuf| target.starts_with(other);
+            if !targets[..number].iter().any(within) && !self.holds(target)? {
                 missing.push(target.clone());
             }
         }

@@ -1,11 +1,13 @@
 //! From the created container to its program's first instruction.
 
+use crate::decide::Decided;
 use crate::events::Events;
 use crate::report::document::{self, Broken};
 use crate::report::verdict::{self, Finding};
 use crate::report::{look, promise};
-use crate::run::{Bundle, Call, Decided, at};
+use crate::run::{Call, at};
 use crate::supervise::{Created, Supervised};
+use crate::write::Bundle;
 use anyhow::Context;
 use nucleus_sys::trace::Tracee;
 use serde_json::json;

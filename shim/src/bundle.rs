@@ -262,6 +262,13 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
     mounts
 }
 
+/// Where a launch has mounts, in their order.
+pub fn targets(launch: &Launch) -> Vec<PathBuf> {
+    let mounts = mounts(launch, Path::new("/"));
+    let destination = |mount: &Value| mount["destination"].as_str().map(PathBuf::from);
+    mounts.iter().filter_map(destination).collect()
+}
+
 /// A tmpfs that the workload owns.
 fn own_tmpfs(launch: &Launch, destination: &str, options: &[&str]) -> Value {
     let mut all = vec![

@@ -82,6 +82,14 @@ impl Ending {
         !matches!(self, Self::Exited(_) | Self::NotStarted(_))
     }
 
+    /// Tells it on standard error, if that is worth a line.
+    #[expect(clippy::print_stderr, reason = "the ending is for the caller")]
+    pub fn tell(&self, quiet: bool) {
+        if self.is_worth_a_line() && !quiet {
+            eprintln!("nucleus: {self}");
+        }
+    }
+
     /// The fields of the event.
     pub fn json(&self) -> Value {
         match self {

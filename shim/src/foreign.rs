@@ -2,14 +2,17 @@
 //! `start`, and the way to its end.
 
 use crate::begin;
+use crate::decide::Decided;
+use crate::egress::Network;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Program, Runtime};
 use crate::foreign_watch::{Counters, Watch};
 use crate::report::{facts, look, promise, verdict};
-use crate::run::{Bundle, Call, Decided, at, tell};
+use crate::run::{Call, at};
 use crate::store::{Sandbox, Store};
 use crate::supervise;
+use crate::write::Bundle;
 use anyhow::Context;
 use nucleus_sys::signal;
 use nucleus_sys::trace::Tracee;
@@ -39,6 +42,7 @@ pub fn run(
     bundle: &Bundle,
     store: &Store,
     sandbox: &Sandbox,
+    network: Option<&Network>,
     call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
@@ -84,9 +88,12 @@ pub fn run(
     // that nobody has waited for as running, and wait for seconds.
     drop(guard);
     watch.reap().context("wait for the runtime's processes")?;
+    if let Some(network) = network {
+        network.tell_refused(events, call.quiet)?;
+    }
     let ending = Ending::of(counters.complete(status), timed_out);
     events.write("exited", &ending.json())?;
-    tell(&ending, call.quiet);
+    ending.tell(call.quiet);
     Ok(ending.code(status))
 }
 

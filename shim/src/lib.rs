@@ -9,8 +9,10 @@ pub mod attested;
 pub mod begin;
 pub mod block_io;
 pub mod bundle;
+pub mod cleanup;
 pub mod cli;
 pub mod context;
+pub mod decide;
 pub mod delegation;
 pub mod doctor;
 pub mod egress;
@@ -27,6 +29,7 @@ pub mod kernel_log;
 pub mod landlock;
 pub mod launch;
 pub mod mode;
+pub mod native;
 pub mod network_keeper;
 pub mod parse;
 pub mod policy;
@@ -41,6 +44,7 @@ pub mod supervise;
 pub mod unit;
 pub mod upkeep;
 pub mod workspace;
+pub mod write;
 
 /// The annotation that carries the Landlock rules.
 pub const LANDLOCK: &str = "dev.nucleus.landlock";

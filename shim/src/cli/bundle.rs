@@ -1,8 +1,9 @@
 //! `nucleus bundle`.
 
 use super::run::Source;
+use crate::decide::{self, Decided};
 use crate::facts::{Facts, Program};
-use crate::run;
+use crate::write::{self, Place};
 use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
@@ -59,9 +60,9 @@ impl Bundle {
         request.name = request.name.or_else(file_name);
         let decided = if for_root {
             let program = Program::find(request.runtime.as_deref().unwrap_or("native"))?;
-            run::decide_by(&request, program, &Facts::declared(&request), false, quiet)?
+            decide::decide_by(&request, program, &Facts::declared(&request), false, quiet)?
         } else {
-            run::decide(&request, false, quiet)?
+            decide::decide(&request, false, quiet)?
         };
         anyhow::ensure!(
             decided.launch.bridge.is_none(),
@@ -72,7 +73,7 @@ impl Bundle {
         }
         std::fs::create_dir(&output).with_context(|| format!("mkdir {}", output.display()))?;
         let directory = output.canonicalize()?;
-        if let Err(error) = run::write_bundle(&decided, &directory, &directory, &run::Place::Bundle) {
+        if let Err(error) = write::write_bundle(&decided, &directory, &directory, &Place::Bundle) {
             std::fs::remove_dir_all(&directory)?;
             return Err(error);
         }
@@ -80,7 +81,7 @@ impl Bundle {
     }
 }
 
-fn compare(output: &Path, decided: &run::Decided) -> Result<i32, anyhow::Error> {
+fn compare(output: &Path, decided: &Decided) -> Result<i32, anyhow::Error> {
     let directory = output
         .canonicalize()
         .with_context(|| format!("open {}", output.display()))?;

@@ -1,5 +1,6 @@
 //! What is done to a sandbox that is there: `ps`, `state`, `start`, `exec`, `kill`, `stop`, `rm`.
 
+use crate::cleanup;
 use crate::delegation;
 use crate::egress;
 use crate::facts::{Program, Runtime};
@@ -306,7 +307,7 @@ pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow
     if !store.directory(name)?.join("detached").exists()
         && let Some(sandbox) = store.orphan(name)?
     {
-        run::remove(store, &Program::find("native")?, sandbox, true)?;
+        cleanup::remove(store, &Program::find("native")?, sandbox, true)?;
     }
     Ok(())
 }
@@ -347,7 +348,7 @@ impl Rm {
             if !self.force && is_running(&store, name)? {
                 anyhow::bail!("{name}: it is running; nucleus stop {name} ends it, rm --force too");
             }
-            run::remove(&store, &program, sandbox, true)?;
+            cleanup::remove(&store, &program, sandbox, true)?;
             if let Ok(copy) = copies.open(name) {
                 around::look_at(copy, quiet)?;
             }

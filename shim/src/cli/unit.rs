@@ -1,11 +1,12 @@
 //! `nucleus unit`.
 
 use super::run::Source;
+use crate::decide;
 use crate::facts::Program;
 use crate::launch::Launch;
+use crate::parse;
 use crate::request::Request;
 use crate::unit::{self, Limits, escape};
-use crate::{parse, run};
 use anyhow::Context;
 use clap::Args;
 use nucleus_policy::Digest;
@@ -86,7 +87,7 @@ fn through(unit: &mut unit::Unit, mut request: Request, credentials: &[&str]) ->
         .cgroups_path
         .get_or_insert_with(|| format!("sandbox-{name}"));
     absolute(&mut request, &std::env::current_dir()?);
-    let launch = run::decide(&request, false, true)?.launch;
+    let launch = decide::decide(&request, false, true)?.launch;
     unit.limits = Limits {
         memory: launch.memory,
         cpu_percent: launch.cpus.map(|cpus| (cpus * 100.0).ceil() as u64),

@@ -1,0 +1,79 @@
+//! The user and group ids of a workload, and those of its user namespace.
+
+use crate::facts::Facts;
+use crate::request::Request;
+
+/// The ids of the workload when root starts it and names none.
+const WORKLOAD: u32 = 1000;
+/// How many ids a user namespace made by root has.
+pub(super) const IDS: u32 = 65_536;
+/// Where such ranges begin, as systemd-nspawn(1) has it, and how many there are.
+const FIRST_RANGE: u32 = 524_288;
+const RANGES: u32 = 28_000;
+
+/// The user namespace of the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// The workload's user id inside.
+    pub uid: u32,
+    /// Its group id inside.
+    pub gid: u32,
+    /// First id inside, first user and group id outside, how many.
+    pub users: (u32, u32, u32),
+    /// The same for groups.
+    pub groups: (u32, u32, u32),
+}
+
+impl Ids {
+    /// Takes the range of a name, where the ids are a range.
+    pub(super) fn set_range(&mut self, name: &str) {
+        if self.users.2 == IDS {
+            let first = first_of(name);
+            self.users.1 = first;
+            self.groups.1 = first;
+        }
+    }
+
+    /// The workload's user and group id on the host.
+    pub fn outside(&self) -> (u32, u32) {
+        let outside = |inside: u32, (first, outside, _): (u32, u32, u32)| outside + (inside - first);
+        (outside(self.uid, self.users), outside(self.gid, self.groups))
+    }
+
+    /// What a group id inside is on the host.
+    pub fn group_outside(&self, inside: u32) -> u32 {
+        let (first, outside, _) = self.groups;
+        outside.saturating_add(inside.saturating_sub(first))
+    }
+}
+
+/// Root's workload gets a range of ids that no user has; everyone else's has the caller's own.
+pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
+    if facts.uid != 0 {
+        let (uid, gid) = (
+            request.user.unwrap_or(facts.uid),
+            request.group.unwrap_or(facts.gid),
+        );
+        return Ids {
+            uid,
+            gid,
+            users: (uid, facts.uid, 1),
+            groups: (gid, facts.gid, 1),
+        };
+    }
+    let first = first_of(name);
+    Ids {
+        uid: request.user.unwrap_or(WORKLOAD),
+        gid: request.group.unwrap_or(WORKLOAD),
+        users: (0, first, IDS),
+        groups: (0, first, IDS),
+    }
+}
+
+/// Where the range of a name begins (FNV-1a).
+fn first_of(name: &str) -> u32 {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    FIRST_RANGE + (hash % RANGES) * IDS
+}

@@ -1,0 +1,84 @@
+//! The bundle of a sandbox, written.
+
+use crate::bundle;
+use crate::decide::Decided;
+use crate::kept::Kept;
+use crate::run::at;
+use crate::skeleton;
+use crate::workspace::around;
+use std::path::{Path, PathBuf};
+
+/// A bundle that was written.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Where.
+    pub directory: PathBuf,
+    /// What was decided.
+    pub spec: oci_spec::runtime::Spec,
+    /// The bytes of `config.json`.
+    pub config: Vec<u8>,
+    /// A root directory that outlasts it.
+    pub kept: Option<Kept>,
+    /// The rules of its network, where they are going to be checked.
+    pub rules: Option<String>,
+    /// The directory that the runtime mounts for `sd_notify(3)`.
+    pub notify: Option<PathBuf>,
+}
+
+/// Where the root directory of a sandbox is that is made from the host.
+#[derive(Debug)]
+pub enum Place {
+    /// In the bundle.
+    Bundle,
+    /// Among those that outlast a sandbox, if one can be had there; otherwise in the bundle.
+    Kept(PathBuf),
+    /// Here.
+    Apart(PathBuf),
+}
+
+/// Writes the bundle of a launch into the sandbox's directory.
+///
+/// # Errors
+/// A policy that cannot be applied, or a file that cannot be written.
+pub fn write_bundle(
+    decided: &Decided,
+    directory: &Path,
+    secrets: &Path,
+    place: &Place,
+) -> Result<Bundle, anyhow::Error> {
+    around::make_hooks(&decided.launch)?;
+    let (mut spec, skeleton, _) = decided.compose(secrets)?;
+    let mut kept = None;
+    if !skeleton.is_empty() {
+        let made = skeleton
+            .resolve()
+            .map_err(|(path, error)| at("stat", &path)(error))?;
+        if let Place::Kept(all) = place {
+            kept = Kept::take(all, &made, &decided.launch.name);
+        }
+        let root = match (&kept, place) {
+            (Some(kept), _) => Some(kept.root()),
+            (None, Place::Apart(root)) => Some(root.clone()),
+            (None, _) => None,
+        };
+        if kept.is_none() {
+            let root = root.clone().unwrap_or_else(|| directory.join(bundle::ROOTFS));
+            skeleton::write(&made, &root).map_err(|(path, error)| at("write", &path)(error))?;
+        }
+        if let Some(root) = root {
+            bundle::set_root(&mut spec, root);
+        }
+    }
+    let path = directory.join("config.json");
+    let config = bundle::bytes(&mut spec)?;
+    std::fs::write(&path, &config).map_err(at("write", &path))?;
+    let directory = directory.to_owned();
+    Ok(Bundle {
+        directory,
+        spec,
+        config,
+        kept,
+        rules: None,
+        notify: None,
+    })
+}
