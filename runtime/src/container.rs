@@ -194,6 +194,12 @@ impl Container {
         }
     }
 
+    /// The SHA-256 of what is promised of it; see [`PROMISES`](crate::start::PROMISES).
+    pub fn promises(&self) -> Option<&str> {
+        let record = self.record.as_ref()?;
+        record.annotations.get(crate::start::PROMISES).map(String::as_str)
+    }
+
     /// The state for hooks and `state`.
     pub fn hook_state(&self) -> Option<HookState> {
         self.record.as_ref().map(HookState::of)

@@ -15,7 +15,7 @@ use crate::protocol::Reply;
 use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
 use crate::sync::ToChild;
-use crate::{intel_rdt, net_device, readiness};
+use crate::{intel_rdt, net_device, readiness, start};
 use nucleus_sys::process::Batch;
 use nucleus_sys::signal;
 use rustix::fd::{AsFd, OwnedFd};
@@ -188,7 +188,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         environment: &options.environment,
         notify: notify.as_deref(),
         cgroups: options.cgroups,
-        traced: options.traced,
+        traced: options.traced || promised(&spec),
         started_later: wait_for_start,
         rootfs,
     };
@@ -423,6 +423,12 @@ fn undo(undo: &mut Undo) -> Result<(), cgroup::Error> {
         record.kill_all(libc::SIGKILL)?;
     }
     record.delete()
+}
+
+/// Whether somebody is going to look at the waiting process.
+fn promised(spec: &oci_spec::runtime::Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    annotations.is_some_and(|all| all.contains_key(start::PROMISES))
 }
 
 /// Lets the first process of a created container wait for `start` without this process.

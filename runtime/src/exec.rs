@@ -62,6 +62,11 @@ pub enum Error {
         "container {0:?} is not started yet: without root, a further process could trace its first one before that is confined; start it first"
     )]
     Waiting(String),
+    /// It waits to be held against its promises.
+    #[error(
+        "container {0:?} is not started yet, and is held against its promises (annotation dev.nucleus.promises) at its start: start it first"
+    )]
+    Promised(String),
     /// It has no record or no process.
     #[error("container {0:?} has no process to join")]
     NoProcess(String),
@@ -156,6 +161,9 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
         && has_namespace(spec, |one| one.typ() == oci::LinuxNamespaceType::User)
     {
         return Err(Error::Waiting(options.id.clone()));
+    }
+    if container.status == Status::Created && container.promises().is_some() {
+        return Err(Error::Promised(options.id.clone()));
     }
     let entered = record.cgroup.enter(&options.cgroup)?;
     let request = Request {

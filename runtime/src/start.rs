@@ -1,6 +1,6 @@
 //! `start`: tell the waiting first process to go on, and hear whether it could.
 
-use crate::bundle;
+use crate::bundle::{self, Pin};
 use crate::container::{self, Container};
 use crate::fault::{Call, ErrnoText, Fault, chain};
 use crate::hooks::{self, Hooks};
@@ -22,6 +22,24 @@ pub enum Error {
     /// Its state.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// Somebody is to look at it first, and this is not them.
+    #[error(
+        "container {0:?} has the annotation dev.nucleus.promises: who holds it against them starts it, with \
+         --promises-sha256 (nucleus start does)"
+    )]
+    Promised(String),
+    /// It was not created with these promises.
+    #[error(
+        "container {id:?}: --promises-sha256 {given} is not its annotation dev.nucleus.promises, {annotation:?}"
+    )]
+    OtherPromises {
+        /// The container.
+        id: String,
+        /// The option.
+        given: Pin,
+        /// What it was created with.
+        annotation: String,
+    },
     /// There is nothing to start.
     #[error("config.json of container {0:?} has no process: there is nothing to start")]
     NoProcess(String),
@@ -44,7 +62,12 @@ pub enum Error {
     Program(String),
 }
 
-/// Starts a created container.
+/// The annotation with the SHA-256 of what is promised of a container, by whom it is created for. It is held against
+/// that before its first instruction: until then its caller may trace it, nobody else starts it, and no further process
+/// comes into it.
+pub const PROMISES: &str = "dev.nucleus.promises";
+
+/// Starts a created container. `promises` are those that the caller holds it against.
 ///
 /// The file `start` is renamed before the byte is sent: of two commands only one goes on, and one that was
 /// killed in between leaves the container to the next.
@@ -52,11 +75,12 @@ pub enum Error {
 /// Under a service manager it returns only when the program is ready or has ended; see [`readiness`](crate::readiness).
 ///
 /// # Errors
-/// That the container is not `created`, or why its program could not run.
-pub fn start(root: &Path, id: &str) -> Result<(), Error> {
+/// That the container is not `created`, that it is to be held against other promises, or why its program could not run.
+pub fn start(root: &Path, id: &str, promises: Option<&Pin>) -> Result<(), Error> {
     let container = Container::open_locked(root, id)?;
     let directory = &container.directory;
     let acts = container.decide(Operation::Start)?;
+    check_promises(&container, promises)?;
     let config = directory.read("config.json")?;
     if config
         .as_ref()
@@ -95,6 +119,20 @@ pub fn start(root: &Path, id: &str) -> Result<(), Error> {
     match (relay, pidfd) {
         (Some(relay), Some(pidfd)) => relay.until_ready(pidfd.as_fd()).call("poll").map_err(failed),
         _ => Ok(()),
+    }
+}
+
+fn check_promises(container: &Container, given: Option<&Pin>) -> Result<(), Error> {
+    let id = || container.id().to_owned();
+    match (container.promises(), given) {
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(Error::Promised(id())),
+        (Some(annotation), Some(given)) if annotation == given.to_string() => Ok(()),
+        (annotation, Some(given)) => Err(Error::OtherPromises {
+            id: id(),
+            given: given.clone(),
+            annotation: annotation.unwrap_or_default().to_owned(),
+        }),
     }
 }
 

@@ -166,7 +166,7 @@ fn state_and_features_tell_what_is_enforced() {
     let features: Value = serde_json::from_str(&host.ok(&["features"])).expect("JSON");
     assert_eq!(
         features["potentiallyUnsafeConfigAnnotations"],
-        json!([ANNOTATION, "org.systemd.property."])
+        json!([ANNOTATION, "dev.nucleus.promises", "org.systemd.property."])
     );
     assert_eq!(
         features["annotations"]["dev.nucleus.landlock.abi"],

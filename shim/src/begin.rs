@@ -2,15 +2,19 @@
 
 use crate::decide::Decided;
 use crate::events::Events;
+use crate::facts::Program;
 use crate::report::document::{self, Broken};
+use crate::report::look;
+use crate::report::pledge::Pledge;
 use crate::report::verdict::{self, Finding};
-use crate::report::{look, promise};
 use crate::run::{Call, at};
 use crate::supervise::{Created, Supervised};
 use crate::write::Bundle;
 use anyhow::Context;
+use nucleus_policy::Digest;
 use nucleus_sys::trace::Tracee;
 use serde_json::json;
+use std::path::Path;
 
 /// Whether the program has to wait until something was seen or told that comes before its first instruction. Where
 /// nobody asks for that, the runtime need not be waited for.
@@ -72,48 +76,63 @@ fn check(
     call: &Call,
     events: &mut Events,
 ) -> Result<(), anyhow::Error> {
-    let promises = promise::table(
-        &decided.launch,
-        &bundle.spec,
-        &bundle.directory,
-        bundle.rules.as_deref(),
-        bundle.notify.as_deref(),
-    );
+    let pledge = Pledge::of(decided, bundle)?;
     let landlock = created.landlock.map(|told| told.to_string());
-    let facts = look::look(tracee, created.pid, &promises, landlock)?;
-    let findings = verdict::judge(&promises, &facts);
-    tell(decided, bundle, call, events, findings)
+    let findings = look(&pledge, tracee, created.pid, landlock)?;
+    let teller = Teller {
+        program: &decided.program,
+        config: Digest::of(&bundle.config),
+        report: call.report.as_deref(),
+        events,
+    };
+    teller.tell(&pledge, &findings)
 }
 
-/// Writes the report and the event of what was found.
+/// Holds a process that stands before its first instruction against what was promised.
 ///
 /// # Errors
-/// The promises that are not kept, or what could not be written.
-pub fn tell(
-    decided: &Decided,
-    bundle: &Bundle,
-    call: &Call,
-    events: &mut Events,
-    findings: Vec<Finding>,
-) -> Result<(), anyhow::Error> {
-    let broken = document::broken(&findings);
-    let names: Vec<&str> = broken.iter().map(|finding| finding.promise.as_str()).collect();
-    let mut event = json!({"promises": findings.len(), "broken": names});
-    if let Some(path) = &call.report {
-        let Decided {
-            launch,
-            policy,
-            program,
-            ..
-        } = decided;
-        let text = document::render(launch, policy, program, &bundle.config, &findings);
-        event["report-sha256"] = json!(nucleus_policy::Digest::of(text.as_bytes()).to_string());
-        document::write(path, &text).map_err(at("write", path))?;
-    }
-    events.write("checked", &event)?;
-    if broken.is_empty() {
-        Ok(())
-    } else {
-        Err(Broken(broken).into())
+/// What could not be looked at.
+pub fn look(
+    pledge: &Pledge,
+    tracee: &Tracee,
+    pid: i32,
+    landlock: Option<String>,
+) -> Result<Vec<Finding>, look::Error> {
+    let facts = look::look(tracee, pid, &pledge.promises, landlock)?;
+    Ok(verdict::judge(&pledge.promises, &pledge.maker, &facts))
+}
+
+/// Where it is told what was found, and of what.
+pub struct Teller<'a> {
+    /// The runtime.
+    pub program: &'a Program,
+    /// The digest of the configuration.
+    pub config: Digest,
+    /// `--report`.
+    pub report: Option<&'a Path>,
+    /// `--events`.
+    pub events: &'a mut Events,
+}
+
+impl Teller<'_> {
+    /// Writes the report and the event of what was found.
+    ///
+    /// # Errors
+    /// The promises that are not kept, or what could not be written.
+    pub fn tell(self, pledge: &Pledge, findings: &[Finding]) -> Result<(), anyhow::Error> {
+        let broken = document::broken(findings);
+        let names: Vec<&str> = broken.iter().map(|finding| finding.promise.as_str()).collect();
+        let mut event = json!({"promises": findings.len(), "broken": names});
+        if let Some(path) = self.report {
+            let text = document::render(pledge, self.program, self.config, findings);
+            event["report-sha256"] = json!(Digest::of(text.as_bytes()).to_string());
+            document::write(path, &text).map_err(at("write", path))?;
+        }
+        self.events.write("checked", &event)?;
+        if broken.is_empty() {
+            Ok(())
+        } else {
+            Err(Broken(broken).into())
+        }
     }
 }

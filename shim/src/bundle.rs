@@ -301,6 +301,13 @@ fn bound(launch: &Launch, bind: &Bind) -> Value {
     mount
 }
 
+/// Adds an annotation.
+pub fn annotate(spec: &mut Spec, key: &str, value: String) {
+    let mut annotations = spec.annotations().clone().unwrap_or_default();
+    annotations.insert(key.to_owned(), value);
+    spec.set_annotations(Some(annotations));
+}
+
 /// Says where the root directory is, if not in the bundle.
 pub fn set_root(spec: &mut Spec, path: PathBuf) {
     if let Some(root) = spec.root_mut() {

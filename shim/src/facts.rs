@@ -235,6 +235,20 @@ impl Program {
         command
     }
 
+    /// The state of a container; the runtime's words if it has none.
+    ///
+    /// # Errors
+    /// The runtime cannot be started, or prints no JSON.
+    pub fn state(&self, root: &Path, name: &str) -> std::io::Result<Result<serde_json::Value, String>> {
+        let mut command = self.command(root);
+        let output = command.args(["state", name]).stdin(Stdio::null()).output()?;
+        Ok(if output.status.success() {
+            Ok(serde_json::from_slice(&output.stdout)?)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+        })
+    }
+
     /// A program in its network namespace.
     pub fn within(&self, program: &Path) -> Command {
         let Some(network) = &self.network else {

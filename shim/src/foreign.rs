@@ -1,21 +1,22 @@
 //! Runtimes with runc's command line, which tell nothing through descriptors: `create`, a look at the process,
 //! `start`, and the way to its end.
 
-use crate::begin;
+use crate::begin::{Teller, is_checked};
 use crate::decide::Decided;
 use crate::egress::Network;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Program, Runtime};
 use crate::foreign_watch::{Counters, Watch};
-use crate::report::{facts, look, promise, verdict};
+use crate::report::pledge::Pledge;
 use crate::run::{Call, at};
+use crate::start::Waiting;
 use crate::store::{Sandbox, Store};
 use crate::supervise;
 use crate::write::Bundle;
 use anyhow::Context;
+use nucleus_policy::Digest;
 use nucleus_sys::signal;
-use nucleus_sys::trace::Tracee;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, set_child_subreaper};
@@ -73,14 +74,14 @@ pub fn run(
     if call.create {
         return Ok(0);
     }
-    let mut watch = Watch::new().context("block signals")?;
+    let watch = Watch::new().context("block signals")?;
     let counters = Counters::of(pid.as_raw_nonzero().get());
-    foreign.start(pid, &mut watch, events)?;
+    foreign.start(pid, &watch, events)?;
     events.write("started", &json!({"pid": pid.as_raw_nonzero().get()}))?;
     if call.detach {
         return Ok(0);
     }
-    let (status, timed_out) = foreign.wait(pid, &mut watch)?;
+    let (status, timed_out) = foreign.wait(pid, &watch)?;
     for copy in copies {
         let _ = copy.join();
     }
@@ -161,84 +162,30 @@ impl Foreign<'_> {
     }
 
     /// Lets the program begin, and holds what can be seen against what was promised, if that is wanted.
-    fn start(&self, pid: Pid, watch: &mut Watch, events: &mut Events) -> Result<(), anyhow::Error> {
-        let checked = self.decided.launch.decision.rules.checked || self.call.report.is_some();
-        if !checked {
-            return self.started(
-                watch
-                    .spawn(&mut self.command(&["start", self.name()]))?
-                    .wait_with_output()?,
-            );
+    fn start(&self, pid: Pid, watch: &Watch, events: &mut Events) -> Result<(), anyhow::Error> {
+        let waiting = Waiting {
+            program: &self.decided.program,
+            root: &self.root,
+            name: self.name(),
+            pid: pid.as_raw_nonzero().get(),
+            landlock: None,
+            promises: None,
+        };
+        if !is_checked(self.decided, self.call) {
+            return waiting.go(watch);
         }
-        if self.gvisor() {
-            return self.start_sentry(pid, watch, events);
-        }
-        let raw = pid.as_raw_nonzero().get();
-        let trace = || format!("ptrace process {raw}, to look at it before its first instruction");
-        let tracee = Tracee::seize(raw).map_err(io::Error::from).with_context(trace)?;
-        let start = watch.spawn(&mut self.command(&["start", self.name()]))?;
-        let stopped = watch.until_exec(&tracee).with_context(trace)?;
-        if stopped {
-            let promises = promise::table(
-                &self.decided.launch,
-                &self.bundle.spec,
-                &self.bundle.directory,
-                self.bundle.rules.as_deref(),
-                None,
-            );
-            let facts = look::look(&tracee, raw, &promises, None)?;
-            begin::tell(
-                self.decided,
-                self.bundle,
-                self.call,
-                events,
-                verdict::judge(&promises, &facts),
-            )?;
-            tracee.detach().map_err(io::Error::from).with_context(trace)?;
-        }
-        self.started(start.wait_with_output()?)
-    }
-
-    /// From outside only the confinement of gVisor's kernel can be seen, and its filter only when the workload has
-    /// begun. What is inside is its word.
-    fn start_sentry(&self, pid: Pid, watch: &mut Watch, events: &mut Events) -> Result<(), anyhow::Error> {
-        let pid = pid.as_raw_nonzero().get();
-        let outside = promise::sentry(&self.decided.launch, &self.bundle.spec);
-        let mut facts = look::outside(pid, &outside)?;
-        self.started(
-            watch
-                .spawn(&mut self.command(&["start", self.name()]))?
-                .wait_with_output()?,
-        )?;
-        // Of a child that has ended meanwhile this still is there.
-        let path = PathBuf::from(format!("/proc/{pid}/status"));
-        facts.status = facts::status(&std::fs::read_to_string(&path).map_err(at("read", &path))?);
-        let mut findings = verdict::judge(&outside, &facts);
-        let inside = promise::table(
-            &self.decided.launch,
-            &self.bundle.spec,
-            &self.bundle.directory,
-            self.bundle.rules.as_deref(),
-            None,
-        );
-        findings.extend(inside.iter().map(verdict::taken_on_trust));
-        begin::tell(self.decided, self.bundle, self.call, events, findings)
-    }
-
-    fn started(&self, output: std::process::Output) -> Result<(), anyhow::Error> {
-        let told = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(
-            output.status.success(),
-            "{} start: {}",
-            self.decided.program.path.display(),
-            told.trim_end()
-        );
-        Ok(())
+        let teller = Teller {
+            program: &self.decided.program,
+            config: Digest::of(&self.bundle.config),
+            report: self.call.report.as_deref(),
+            events,
+        };
+        waiting.go_held(watch, &Pledge::of(self.decided, self.bundle)?, teller)
     }
 
     /// The workload's first process, or gVisor's kernel, which ends as that does: `runsc wait` comes too late for one
     /// that ends at once.
-    fn wait(&self, pid: Pid, watch: &mut Watch) -> Result<(Status, bool), anyhow::Error> {
+    fn wait(&self, pid: Pid, watch: &Watch) -> Result<(Status, bool), anyhow::Error> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
         let timed_out = watch.until_end(&pidfd, self.decided.launch.timeout, |signo| {
             self.send(&pidfd, signo)

@@ -39,6 +39,7 @@ pub mod request;
 pub mod run;
 pub mod secrets;
 pub mod skeleton;
+pub mod start;
 pub mod store;
 pub mod supervise;
 pub mod unit;
@@ -48,3 +49,5 @@ pub mod write;
 
 /// The annotation that carries the Landlock rules.
 pub const LANDLOCK: &str = "dev.nucleus.landlock";
+/// What `nucleus-runtime` says in the state that it enforces of them.
+pub const LANDLOCK_ENFORCED: &str = "dev.nucleus.landlock.enforced";

@@ -12,6 +12,7 @@ use crate::launch::Launch;
 use crate::native;
 use crate::request::Request;
 use crate::secrets;
+use crate::start;
 use crate::store::{Sandbox, Store};
 use crate::workspace::copies::Copies;
 use crate::workspace::{around, guard};
@@ -21,7 +22,6 @@ use nucleus_policy::CapabilityPolicy;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// Options of `run` that are about this call, not about the sandbox.
 #[derive(Debug, Clone, Default)]
@@ -66,11 +66,6 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
     anyhow::ensure!(
         !call.detach || request.timeout.is_none(),
         "timeout: not with --detach"
-    );
-    anyhow::ensure!(
-        !(call.create && decided.launch.decision.rules.checked),
-        "create: {} mode holds its promises against the kernel before the first instruction; nucleus run --detach does",
-        decided.launch.mode
     );
     warn(&decided.launch, call.quiet);
     let store = Store::open(call.root.clone())?;
@@ -163,8 +158,14 @@ fn in_sandbox(
         .zip(launch.bridge.as_ref())
         .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))
         .transpose()?;
-    if let Some(network) = network.as_ref().filter(|_| is_checked(decided, call)) {
+    if let Some(network) = network
+        .as_ref()
+        .filter(|_| call.create || is_checked(decided, call))
+    {
         bundle.rules = Some(network.rules_in_force()?);
+    }
+    if call.create {
+        start::keep(decided, &mut bundle)?;
     }
     let outcome = if decided.program.kind == Runtime::Native {
         native::run(decided, store, sandbox, &bundle, network.as_ref(), call, events)
@@ -184,13 +185,10 @@ fn in_sandbox(
 
 /// The workload's process, or who runs it for the runtime.
 fn pid_of(decided: &Decided, store: &Store) -> Result<i32, anyhow::Error> {
-    let output = decided
+    let state = decided
         .program
-        .command(&store.runtime_root())
-        .args(["state", &decided.launch.name])
-        .stdin(Stdio::null())
-        .output()?;
-    let state: serde_json::Value = serde_json::from_slice(&output.stdout).context("the runtime's state")?;
+        .state(&store.runtime_root(), &decided.launch.name)?;
+    let state = state.map_err(anyhow::Error::msg)?;
     pid_in(&state).context("the runtime's state has no pid")
 }
 

@@ -143,6 +143,55 @@ fn production_mode_starts_what_was_attested() {
 }
 
 #[test]
+fn production_mode_holds_a_created_sandbox_against_its_promises_at_the_start() {
+    let Some(place) = Place::new() else { return };
+    let at = place.path("rootfs");
+    rootfs(&at, "right");
+    let (pin, name, report) = (pin(&place, &at), place.name(), place.path("report"));
+    let options = [
+        "--mode",
+        "production",
+        "--user",
+        "1000",
+        "--memory",
+        "64M",
+        "--rootfs-manifest-sha256",
+        &pin,
+    ];
+    let root = ["--name", name, "--rootfs", at.to_str().expect("UTF-8")];
+    let create = |runtime: &[&str]| {
+        let command = ["--", "/bin/cat", "/etc/word"];
+        let args = [&["create"], &options[..], &root, runtime, &command].concat();
+        place.nucleus(&args).exits(0);
+    };
+    let start = ["start", "--report", report.to_str().expect("UTF-8"), name];
+    create(&[]);
+    place.nucleus(&start).exits(0);
+    support::eventually("its output", || {
+        place.nucleus(&["logs", name]).stdout == "right\n"
+    });
+    let found: serde_json::Value =
+        serde_json::from_slice(&fs::read(&report).expect("a report")).expect("JSON");
+    assert_eq!(
+        (&found["kept"], &found["mode"]),
+        (&true.into(), &"production".into())
+    );
+    place.nucleus(&["rm", "--force", name]).exits(0);
+    for (lie, promise) in [
+        ("c['root']['readonly'] = False", "root directory: expected"),
+        (
+            "m['/proc']['options'] = [o for o in m['/proc']['options'] if not o.startswith('hidepid')]",
+            "mount /proc: expected",
+        ),
+    ] {
+        let liar = support::liar(&place, lie);
+        create(&["--runtime", liar.to_str().expect("UTF-8")]);
+        place.nucleus(&start).fails_with(&[promise]);
+        place.expect_nothing_left();
+    }
+}
+
+#[test]
 fn a_root_that_was_tampered_with_starts_in_no_mode_under_a_pin() {
     let Some(place) = Place::new() else { return };
     let at = place.path("rootfs");

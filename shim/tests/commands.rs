@@ -40,9 +40,6 @@ fn a_created_sandbox_waits_for_start() {
     eventually("it stops", || status() == "stopped");
     place.nucleus(&["rm", name]).exits(0);
     place
-        .nucleus(&["create", "--mode", "strict-agent", "--", "true"])
-        .fails_with(&["nucleus run --detach does"]);
-    place
         .nucleus(&["start", "nobody"])
         .fails_with(&["no sandbox with the name"]);
     place

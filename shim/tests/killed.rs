@@ -157,6 +157,47 @@ fn a_detached_start_that_is_killed_anywhere_is_removed_by_rm() {
     }
 }
 
+/// The command begins when its promises were seen to be kept, or not at all.
+#[test]
+fn a_start_that_is_killed_anywhere_lets_nothing_begin_unseen() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name().to_owned();
+    let script = format!("echo began; sleep 1000; : marker-{name}");
+    let create = [
+        "create",
+        "--mode",
+        "strict-agent",
+        "--name",
+        &name,
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let events = place.path("events");
+    let start = ["start", "--events", events.to_str().expect("UTF-8"), &name];
+    place.nucleus(&create).exits(0);
+    let all = calls(&place, &start);
+    place.nucleus(&["rm", "--force", &name]).exits(0);
+    for number in (1..=all).step_by(3 * stride()) {
+        let _ = fs::remove_file(&events);
+        place.nucleus(&create).exits(0);
+        killed_at(&place, number, &start);
+        let seen = fs::read_to_string(&events)
+            .unwrap_or_default()
+            .contains("\"checked\"");
+        // A runtime that was on its way goes on to its end.
+        eventually(&format!("it settles, before call {number}"), || {
+            let state = place.nucleus(&["state", &name]).stdout;
+            state.contains("\"created\"") || state.contains("\"stopped\"") || seen
+        });
+        let began = place.nucleus(&["logs", &name]).stdout;
+        assert!(seen || began.is_empty(), "before call {number} of {all}: {began}");
+        place.nucleus(&["rm", "--force", &name]).exits(0);
+        expect_clean(&place, &format!("start before call {number} of {all}"));
+    }
+}
+
 #[test]
 fn a_commit_that_is_killed_anywhere_is_begun_again() {
     let Some(place) = Place::new() else { return };

@@ -126,6 +126,38 @@ fn every_lie_of_a_runtime_is_caught_before_the_workload_runs() {
     }
 }
 
+/// Between `create` and `start` nobody looks; what the runtime made there is found at the start.
+#[test]
+fn every_lie_at_create_is_caught_at_start() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name();
+    let create = |lie: &str| {
+        let runtime = liar(&place, lie).display().to_string();
+        let args = [
+            "create",
+            "--name",
+            name,
+            "--mode",
+            "strict-agent",
+            "--runtime",
+            &runtime,
+        ];
+        let command = ["--", "echo", "the workload has run"];
+        place.nucleus(&[&args[..], &LIMITS, &command].concat()).exits(0);
+        place.nucleus(&["start", name])
+    };
+    create("pass").exits(0);
+    support::eventually("its output is in the log", || {
+        place.nucleus(&["logs", name]).stdout == "the workload has run\n"
+    });
+    place.nucleus(&["rm", "--force", name]).exits(0);
+    for (lie, promise) in LIES {
+        let started = create(lie);
+        started.fails_with(&[&format!("\n  {promise}: expected ")]);
+        place.expect_nothing_left();
+    }
+}
+
 /// The limit of processes that everybody has who asks for none.
 #[test]
 fn the_limit_of_processes_is_looked_at_too() {

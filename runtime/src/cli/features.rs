@@ -3,7 +3,7 @@
 use super::{Global, Outcome, Run};
 use crate::plan::{landlock, options};
 use crate::state::OCI_VERSION;
-use crate::{cgroup, host};
+use crate::{cgroup, host, start};
 use clap::Args;
 use nucleus_sys::seccomp::seccomp_has_flags;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn document() -> Value {
             "dev.nucleus.version": env!("CARGO_PKG_VERSION"),
             "dev.nucleus.landlock.abi": host::landlock_abi().to_string(),
         },
-        "potentiallyUnsafeConfigAnnotations": [landlock::ANNOTATION, cgroup::SYSTEMD_PROPERTY],
+        "potentiallyUnsafeConfigAnnotations": [landlock::ANNOTATION, start::PROMISES, cgroup::SYSTEMD_PROPERTY],
     })
 }
 

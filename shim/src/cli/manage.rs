@@ -1,4 +1,4 @@
-//! What is done to a sandbox that is there: `ps`, `state`, `start`, `exec`, `kill`, `stop`, `rm`.
+//! What is done to a sandbox that is there: `ps`, `state`, `exec`, `kill`, `stop`, `rm`.
 
 use crate::cleanup;
 use crate::delegation;
@@ -19,15 +19,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A command of the runtime that a sandbox was started with.
+/// The runtime that a sandbox was started with.
+fn program_of(store: &Store, name: &str) -> Result<Program, anyhow::Error> {
+    let recorded = Program::recorded(&store.directory(name)?);
+    Ok(recorded.map_or_else(|| Program::find("native"), Ok)?)
+}
+
+/// A command of it.
 fn runtime(store: &Store, name: &str) -> Result<Command, anyhow::Error> {
     runtime_behind(store, name, &[])
 }
 
 /// The same, behind words that lead to it.
 fn runtime_behind(store: &Store, name: &str, words: &[OsString]) -> Result<Command, anyhow::Error> {
-    let recorded = Program::recorded(&store.directory(name)?);
-    let program = recorded.map_or_else(|| Program::find("native"), Ok)?;
+    let program = program_of(store, name)?;
     let Some((first, rest)) = words.split_first() else {
         return Ok(program.command(&store.runtime_root()));
     };
@@ -41,15 +46,7 @@ fn runtime_behind(store: &Store, name: &str, words: &[OsString]) -> Result<Comma
 
 /// The state that the runtime prints; an error text if it has none.
 pub(super) fn state_of(store: &Store, name: &str) -> Result<Result<Value, String>, anyhow::Error> {
-    let output = runtime(store, name)?
-        .args(["state", name])
-        .stdin(Stdio::null())
-        .output()?;
-    Ok(if output.status.success() {
-        Ok(serde_json::from_slice(&output.stdout)?)
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
-    })
+    Ok(program_of(store, name)?.state(&store.runtime_root(), name)?)
 }
 
 /// The first process of a sandbox, if there is one.
@@ -195,29 +192,6 @@ impl Exec {
             egress::enter_again(pid.context("it has no process")?, &mut command)?;
         }
         Ok(command)
-    }
-}
-
-/// Options of `start`.
-#[derive(Debug, Args)]
-pub struct Start {
-    /// The sandbox
-    name: String,
-}
-
-impl Start {
-    /// Starts the command of a created sandbox.
-    ///
-    /// # Errors
-    /// There is no such sandbox.
-    pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
-        let store = Store::open(root)?;
-        store.directory(&self.name)?;
-        Ok(exit_code(
-            runtime(&store, &self.name)?
-                .args(["start", &self.name])
-                .status()?,
-        ))
     }
 }
 

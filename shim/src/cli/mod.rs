@@ -9,6 +9,7 @@ pub mod logs;
 pub mod manage;
 pub mod policy;
 pub mod run;
+pub mod start;
 pub mod unit;
 pub mod verify;
 pub mod workspace;
@@ -40,7 +41,7 @@ enum Command {
     /// Make a sandbox whose command waits for start
     Create(run::Create),
     /// Start the command of a created sandbox
-    Start(manage::Start),
+    Start(start::Start),
     /// Print the digest that --verify-context takes
     ContextDigest(verify::ContextDigest),
     /// Hold policies, and a bundle, against their pins
@@ -142,7 +143,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Delegated { command } => delegated(&command),
         Command::Logs(logs) => logs.run(root),
         Command::Create(create) => create.run(root, quiet),
-        Command::Start(start) => start.run(root),
+        Command::Start(start) => start.run(root, quiet),
         Command::ContextDigest(context) => context.run(),
         Command::Verify(verify) => verify.run(),
         Command::Doctor(options) => options.run(root),

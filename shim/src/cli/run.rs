@@ -35,8 +35,8 @@ pub struct Run {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The sandbox is there, with its control group, mounts and namespaces, and its command has not begun. What it prints
-goes to its log. In the strict modes take run --detach: they hold their promises against the kernel before the first
-instruction, for which somebody has to wait.
+goes to its log. What is promised of it is kept beside it; nucleus start holds it against the kernel before the first
+instruction where the mode or --report asks for that. nucleus-runtime start and exec refuse such a container.
 
 Example:
   nucleus create --name web -- ./server && nucleus start web")]

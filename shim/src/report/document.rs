@@ -1,10 +1,10 @@
 //! The report as a document, written outside of the sandbox.
 
+use super::pledge::Pledge;
 use super::verdict::Finding;
 use crate::facts::Program;
-use crate::launch::Launch;
-use nucleus_policy::{Digest, VerifiedPolicy};
-use serde_json::{Value, json};
+use nucleus_policy::Digest;
+use serde_json::json;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -57,32 +57,20 @@ pub fn broken(findings: &[Finding]) -> Vec<Finding> {
     findings.iter().filter(|finding| !finding.kept).cloned().collect()
 }
 
-/// The report's text.
-pub fn render(
-    launch: &Launch,
-    policy: &VerifiedPolicy,
-    program: &Program,
-    config: &[u8],
-    findings: &[Finding],
-) -> String {
+/// The report's text. `config` is the digest of the configuration.
+pub fn render(pledge: &Pledge, program: &Program, config: Digest, findings: &[Finding]) -> String {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let kernel = rustix::system::uname();
-    let policies: Vec<Value> = policy
-        .digests()
-        .map(|(kind, origin, digest)| {
-            json!({"kind": kind.to_string(), "origin": origin.to_string(), "sha256": digest.to_string()})
-        })
-        .collect();
     let report = json!({
         "version": 1,
-        "name": launch.name,
-        "mode": launch.mode,
+        "name": pledge.name,
+        "mode": pledge.mode,
         "time": time.as_secs_f64(),
-        "command": launch.command,
+        "command": pledge.command,
         "runtime": {"path": program.path, "version": version(program)},
         "kernel": format!("{} {}", kernel.release().to_string_lossy(), kernel.version().to_string_lossy()),
-        "config-sha256": Digest::of(config).to_string(),
-        "policies": policies,
+        "config-sha256": config.to_string(),
+        "policies": pledge.policies,
         "kept": findings.iter().all(|finding| finding.kept),
         "promises": findings,
     });

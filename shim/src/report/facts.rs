@@ -1,5 +1,6 @@
 //! What the kernel shows of a process. The parsers are pure; [`Facts::read`] reads.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,15 +29,43 @@ impl Mount {
     }
 }
 
-/// What is seen of a process, and the same of this one where it matters.
+/// What a sandbox is compared with: the process that it is made by, and not the one that starts it later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// `/proc/<pid>/ns`: name and what it links to.
+    pub namespaces: BTreeMap<String, String>,
+    /// Supplementary groups.
+    pub groups: String,
+    /// The number of its seccomp filters.
+    pub filters: u32,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i32,
+}
+
+impl Maker {
+    /// This process.
+    ///
+    /// # Errors
+    /// The file that could not be read.
+    pub fn read() -> Result<Self, (PathBuf, io::Error)> {
+        let status = status(&text(Path::new("/proc/self/status"))?);
+        let field = |name: &str| status.get(name).cloned().unwrap_or_default();
+        Ok(Self {
+            namespaces: links(Path::new("/proc/self/ns"))?,
+            groups: field("Groups"),
+            filters: field("Seccomp_filters").parse().unwrap_or(0),
+            oom_score_adj: number(&text(Path::new("/proc/self/oom_score_adj"))?),
+        })
+    }
+}
+
+/// What is seen of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// `/proc/<pid>/status`.
     pub status: BTreeMap<String, String>,
     /// `/proc/<pid>/ns`: name and what it links to.
     pub namespaces: BTreeMap<String, String>,
-    /// The same of this process.
-    pub own_namespaces: BTreeMap<String, String>,
     /// `uid_map`, its words joined by one space.
     pub uid_map: String,
     /// `gid_map`.
@@ -53,10 +82,8 @@ pub struct Facts {
     pub rules: String,
     /// Open descriptors and what they are.
     pub descriptors: BTreeMap<i32, String>,
-    /// `oom_score_adj`, and this process's.
-    pub oom_score_adj: (i32, i32),
-    /// This process's supplementary groups and number of filters.
-    pub own_status: BTreeMap<String, String>,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i32,
     /// Contents of the limit files of its control groups, by file name.
     pub limits: BTreeMap<String, String>,
     /// Which of the paths to be hidden are there on this host.
@@ -95,19 +122,16 @@ impl Facts {
     /// The file that could not be read: what cannot be seen is not proven.
     pub fn read(pid: i32, hidden: &[String], sources: &[PathBuf]) -> Result<Self, (PathBuf, io::Error)> {
         let of = |name: &str| text(&PathBuf::from(format!("/proc/{pid}/{name}")));
-        let own = |name: &str| text(&Path::new("/proc/self").join(name));
         let mut facts = Self {
             status: status(&of("status")?),
-            own_status: status(&own("status")?),
             namespaces: links(&PathBuf::from(format!("/proc/{pid}/ns")))?,
-            own_namespaces: links(Path::new("/proc/self/ns"))?,
             uid_map: words(&of("uid_map")?),
             gid_map: words(&of("gid_map")?),
             mounts: mounts(&of("mountinfo")?),
-            own_mounts: mounts(&own("mountinfo")?),
+            own_mounts: mounts(&text(Path::new("/proc/self/mountinfo"))?),
             cgroups: cgroups(&of("cgroup")?),
             interfaces: interfaces(&of("net/dev")?),
-            oom_score_adj: (number(&of("oom_score_adj")?), number(&own("oom_score_adj")?)),
+            oom_score_adj: number(&of("oom_score_adj")?),
             ..Self::default()
         };
         let descriptors = links(&PathBuf::from(format!("/proc/{pid}/fd")))?;

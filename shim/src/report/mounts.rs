@@ -1,7 +1,7 @@
 //! Promises about mounts. Pure.
 
 use super::facts::{Facts, Mount as Seen};
-use super::promise::Mount;
+use super::promise::{Mount, Word};
 use std::path::Path;
 
 /// Expected, found, and whether that is the same.
@@ -67,7 +67,7 @@ pub fn asked(mount: &Mount, facts: &Facts) -> Answer {
         } else {
             found.kind == mount.kind
         };
-        let supers = |words: &Vec<&str>| {
+        let supers = |words: &Vec<Word>| {
             words
                 .iter()
                 .any(|word| found.super_options.iter().any(|one| one == word))
@@ -82,12 +82,12 @@ pub fn asked(mount: &Mount, facts: &Facts) -> Answer {
     } else {
         mount.kind.clone()
     }];
-    expected.extend(mount.options.iter().map(|option| (*option).to_owned()));
+    expected.extend(mount.options.iter().map(ToString::to_string));
     expected.extend(
         mount
             .super_options
             .iter()
-            .filter_map(|words| words.first().map(|word| (*word).to_owned())),
+            .filter_map(|words| words.first().map(ToString::to_string)),
     );
     (expected.join(" "), show(found), kept)
 }

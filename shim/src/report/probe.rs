@@ -3,9 +3,10 @@
 
 use nucleus_policy::landlock::annotation::Annotation;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+use serde::{Deserialize, Serialize};
 
 /// An argument of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Argument {
     /// A number.
     Number(i64),
@@ -16,7 +17,7 @@ pub enum Argument {
 }
 
 /// Calls in a row; what one of them gives is the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// Numbers and arguments.
     pub calls: Vec<(i64, Vec<Argument>)>,

@@ -6,11 +6,16 @@ use crate::launch::Launch;
 use crate::mode::Landlock;
 use nucleus_policy::landlock::annotation::Annotation;
 use oci_spec::runtime::{Capability, PosixRlimitType, Spec};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// A word of the kernel's: one of this table, or one that was kept.
+pub type Word = Cow<'static, str>;
+
 /// One promise.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promise {
     /// Its name, and its object.
     pub name: String,
@@ -19,10 +24,10 @@ pub struct Promise {
 }
 
 /// What the kernel is to show.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// A field of `status`.
-    Status(&'static str, String),
+    Status(Word, String),
     /// One filter more than this process has.
     Filter,
     /// The supplementary groups; with `or_own` the caller's too, which a user cannot give up.
@@ -56,7 +61,7 @@ pub enum What {
     /// The process is in this control group.
     Cgroup(String),
     /// The files of the control group: one of the alternatives.
-    Limit(Vec<Vec<(&'static str, String)>>),
+    Limit(Vec<Vec<(Word, String)>>),
     /// No interface but these.
     Interfaces(String),
     /// The rules in force in its network namespace, as nft(8) prints them.
@@ -86,7 +91,7 @@ pub enum What {
 }
 
 /// A mount of the request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Where.
     pub destination: String,
@@ -95,9 +100,9 @@ pub struct Mount {
     /// Source of a bind mount.
     pub source: PathBuf,
     /// Options that it has to have.
-    pub options: Vec<&'static str>,
+    pub options: Vec<Word>,
     /// Options that its file system has to have: one of each list.
-    pub super_options: Vec<Vec<&'static str>>,
+    pub super_options: Vec<Vec<Word>>,
     /// Whether what is mounted below the source comes along.
     pub recursive: bool,
 }
@@ -141,10 +146,10 @@ pub fn sentry(launch: &Launch, spec: &Spec) -> Vec<Promise> {
             );
         }
     }
-    table.add("sentry: seccomp mode", What::Status("Seccomp", "2".into()));
+    table.add("sentry: seccomp mode", What::Status("Seccomp".into(), "2".into()));
     table.add(
         "sentry: no new privileges",
-        What::Status("NoNewPrivs", "1".into()),
+        What::Status("NoNewPrivs".into(), "1".into()),
     );
     if !launch.host_network {
         table.add("sentry: network", interfaces(launch));
@@ -172,11 +177,11 @@ impl Table {
             .and_then(|process| process.no_new_privileges())
             .unwrap_or(false)
         {
-            self.add("no new privileges", What::Status("NoNewPrivs", "1".into()));
+            self.add("no new privileges", What::Status("NoNewPrivs".into(), "1".into()));
         }
         let (uid, gid) = launch.ids.outside();
-        self.add("user", What::Status("Uid", four(uid)));
-        self.add("group", What::Status("Gid", four(gid)));
+        self.add("user", What::Status("Uid".into(), four(uid)));
+        self.add("group", What::Status("Gid".into(), four(gid)));
         let ids: Vec<u32> = launch
             .additional_groups
             .iter()
@@ -195,7 +200,7 @@ impl Table {
             let bits = set.into_iter().flatten().fold(0, |bits, one| bits | bit(*one));
             self.add(
                 format!("capabilities {field}"),
-                What::Status(field, format!("{bits:016x}")),
+                What::Status(field.into(), format!("{bits:016x}")),
             );
         }
         self.add("descriptors", What::Descriptors);
@@ -223,7 +228,7 @@ impl Table {
             destination: NOTIFY.to_owned(),
             kind: "bind".to_owned(),
             source: source.to_owned(),
-            options: vec!["ro", "nosuid", "nodev", "noexec"],
+            options: ["ro", "nosuid", "nodev", "noexec"].map(Word::from).to_vec(),
             super_options: Vec::new(),
             recursive: false,
         }));
@@ -272,13 +277,13 @@ impl Table {
         if let Some(bytes) = memory {
             let text = (bytes / 4096 * 4096).to_string();
             let files = vec![
-                vec![("memory.max", text.clone())],
-                vec![("memory.limit_in_bytes", text)],
+                vec![("memory.max".into(), text.clone())],
+                vec![("memory.limit_in_bytes".into(), text)],
             ];
             self.add("memory limit", What::Limit(files));
         }
         if let Some(pids) = resources.and_then(|all| all.pids().as_ref()) {
-            let files = vec![vec![("pids.max", pids.limit().to_string())]];
+            let files = vec![vec![("pids.max".into(), pids.limit().to_string())]];
             self.add("process limit", What::Limit(files));
         }
         let process = spec.process().as_ref();
@@ -288,16 +293,19 @@ impl Table {
         {
             if limit.typ() == PosixRlimitType::RlimitNproc {
                 let text = format!("{} {}", limit.soft(), limit.hard());
-                self.add("process limit", What::Limit(vec![vec![(RLIMIT_NPROC, text)]]));
+                self.add(
+                    "process limit",
+                    What::Limit(vec![vec![(RLIMIT_NPROC.into(), text)]]),
+                );
             }
         }
         let cpu = resources.and_then(|all| all.cpu().as_ref());
         if let Some((quota, period)) = cpu.and_then(|cpu| cpu.quota().zip(cpu.period())) {
             let files = vec![
-                vec![("cpu.max", format!("{quota} {period}"))],
+                vec![("cpu.max".into(), format!("{quota} {period}"))],
                 vec![
-                    ("cpu.cfs_quota_us", quota.to_string()),
-                    ("cpu.cfs_period_us", period.to_string()),
+                    ("cpu.cfs_quota_us".into(), quota.to_string()),
+                    ("cpu.cfs_period_us".into(), period.to_string()),
                 ],
             ];
             self.add("processor limit", What::Limit(files));
@@ -310,7 +318,7 @@ impl Table {
             return;
         };
         self.add("seccomp filter", What::Filter);
-        self.add("seccomp mode", What::Status("Seccomp", "2".into()));
+        self.add("seccomp mode", What::Status("Seccomp".into(), "2".into()));
         for (name, probe, result) in probe::refused(profile) {
             self.add(format!("seccomp refuses {name}"), What::Call(probe, result));
         }
@@ -361,12 +369,13 @@ fn four(id: u32) -> String {
 fn mount(mount: &oci_spec::runtime::Mount) -> Mount {
     let options: Vec<&str> = mount.options().iter().flatten().map(String::as_str).collect();
     let has = |word: &str| options.contains(&word);
-    let mut wanted: Vec<&'static str> = ["nosuid", "nodev", "noexec"]
+    let mut wanted: Vec<Word> = ["nosuid", "nodev", "noexec"]
         .into_iter()
         .filter(|word| has(word))
+        .map(Word::from)
         .collect();
-    wanted.extend((has("ro") || has("rro")).then_some("ro"));
-    let hidden = has("hidepid=2").then(|| vec!["hidepid=2", "hidepid=invisible"]);
+    wanted.extend((has("ro") || has("rro")).then(|| "ro".into()));
+    let hidden = has("hidepid=2").then(|| vec!["hidepid=2".into(), "hidepid=invisible".into()]);
     let bind = has("bind") || has("rbind");
     Mount {
         destination: mount.destination().display().to_string(),

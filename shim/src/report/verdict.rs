@@ -1,9 +1,9 @@
 //! Whether a promise is kept. Pure.
 
-use super::facts::Facts;
+use super::facts::{Facts, Maker};
 use super::mounts;
 use super::probe::EACCES;
-use super::promise::{Promise, What};
+use super::promise::{Promise, What, Word};
 use serde::Serialize;
 
 /// Where a finding comes from.
@@ -34,8 +34,9 @@ pub struct Finding {
 }
 
 /// Holds every promise against the facts.
-pub fn judge(promises: &[Promise], facts: &Facts) -> Vec<Finding> {
-    promises.iter().map(|promise| check(promise, facts)).collect()
+pub fn judge(promises: &[Promise], maker: &Maker, facts: &Facts) -> Vec<Finding> {
+    let check = |promise| check(promise, maker, facts);
+    promises.iter().map(check).collect()
 }
 
 /// What cannot be seen from outside.
@@ -49,26 +50,27 @@ pub fn taken_on_trust(promise: &Promise) -> Finding {
     }
 }
 
-fn check(promise: &Promise, facts: &Facts) -> Finding {
+fn check(promise: &Promise, maker: &Maker, facts: &Facts) -> Finding {
     let same = |expected: &str, found: &str| (expected.to_owned(), found.to_owned(), expected == found);
     let mut proof = Proof::Kernel;
     let (expected, found, kept) = match &promise.what {
         What::Status(field, value) => same(value, field_of(&facts.status, field)),
         What::Filter => {
-            let number = |status| field_of(status, "Seccomp_filters").parse::<u32>().unwrap_or(0);
-            let expected = number(&facts.own_status) + 1;
-            let found = number(&facts.status);
+            let expected = maker.filters.saturating_add(1);
+            let found = field_of(&facts.status, "Seccomp_filters")
+                .parse::<u32>()
+                .unwrap_or(0);
             (
                 format!("{expected} or more"),
                 found.to_string(),
                 found >= expected,
             )
         }
-        What::Groups { ids, or_own } => groups(ids, *or_own, facts),
+        What::Groups { ids, or_own } => groups(ids, *or_own, maker, facts),
         What::Namespace(name) => {
             let of =
                 |all: &std::collections::BTreeMap<String, String>| all.get(name).cloned().unwrap_or_default();
-            let (own, found) = (of(&facts.own_namespaces), of(&facts.namespaces));
+            let (own, found) = (of(&maker.namespaces), of(&facts.namespaces));
             let kept = !found.is_empty() && found != own;
             (format!("not {own}"), found, kept)
         }
@@ -89,7 +91,7 @@ fn check(promise: &Promise, facts: &Facts) -> Finding {
             ("0 1 2".to_owned(), found.join(" "), kept)
         }
         What::OomScore => {
-            let (found, own) = facts.oom_score_adj;
+            let (found, own) = (facts.oom_score_adj, maker.oom_score_adj);
             (format!("{own} or more"), found.to_string(), found >= own)
         }
         What::Call(_, result) => {
@@ -119,9 +121,9 @@ fn field_of<'a>(status: &'a std::collections::BTreeMap<String, String>, field: &
     status.get(field).map_or("", String::as_str)
 }
 
-fn groups(ids: &[u32], or_own: bool, facts: &Facts) -> (String, String, bool) {
+fn groups(ids: &[u32], or_own: bool, maker: &Maker, facts: &Facts) -> (String, String, bool) {
     let found = field_of(&facts.status, "Groups");
-    let own: Vec<&str> = field_of(&facts.own_status, "Groups").split(' ').collect();
+    let own: Vec<&str> = maker.groups.split(' ').collect();
     let known = |word: &str| ids.iter().any(|id| id.to_string() == word) || or_own && own.contains(&word);
     let all = ids
         .iter()
@@ -149,7 +151,7 @@ fn cgroup(path: &str, facts: &Facts) -> (String, String, bool) {
     (path.to_owned(), found.join(" "), kept)
 }
 
-fn limit(alternatives: &[Vec<(&'static str, String)>], facts: &Facts) -> (String, String, bool) {
+fn limit(alternatives: &[Vec<(Word, String)>], facts: &Facts) -> (String, String, bool) {
     let show = |pairs: Vec<(&str, &str)>| {
         let texts: Vec<String> = pairs
             .iter()
@@ -158,22 +160,22 @@ fn limit(alternatives: &[Vec<(&'static str, String)>], facts: &Facts) -> (String
         texts.join(", ")
     };
     let there =
-        |pairs: &&Vec<(&'static str, String)>| pairs.iter().all(|(file, _)| facts.limits.contains_key(*file));
+        |pairs: &&Vec<(Word, String)>| pairs.iter().all(|(file, _)| facts.limits.contains_key(&**file));
     let Some(pairs) = alternatives.iter().find(there) else {
         let wanted = alternatives
             .first()
             .into_iter()
             .flatten()
-            .map(|(file, value)| (*file, value.as_str()));
+            .map(|(file, value)| (&**file, value.as_str()));
         return (show(wanted.collect()), "no such file".to_owned(), false);
     };
     let found: Vec<(&str, &str)> = pairs
         .iter()
-        .map(|(file, _)| (*file, facts.limits[*file].as_str()))
+        .map(|(file, _)| (&**file, facts.limits[&**file].as_str()))
         .collect();
     let expected: Vec<(&str, &str)> = pairs
         .iter()
-        .map(|(file, value)| (*file, value.as_str()))
+        .map(|(file, value)| (&**file, value.as_str()))
         .collect();
     let kept = expected == found;
     (show(expected), show(found), kept)
@@ -243,7 +245,6 @@ mod tests {
                     11 5 0:6 /null /dev/null rw - devtmpfs devtmpfs rw\n";
         Facts {
             status: facts::status("Groups:\t4 5\nSeccomp_filters:\t2\nNoNewPrivs:\t1\n"),
-            own_status: facts::status("Groups:\t5 6\nSeccomp_filters:\t1\n"),
             mounts: facts::mounts(seen),
             own_mounts: facts::mounts(own),
             cgroups: facts::cgroups("0::/nucleus/a\n"),
@@ -264,7 +265,7 @@ mod tests {
             destination: "/data".into(),
             kind: "bind".into(),
             source: "/srv/data".into(),
-            options: vec!["nosuid", "ro"],
+            options: vec!["nosuid".into(), "ro".into()],
             super_options: Vec::new(),
             recursive: true,
         }
@@ -275,8 +276,8 @@ mod tests {
             destination: "/proc".into(),
             kind: "proc".into(),
             source: "proc".into(),
-            options: vec!["nosuid"],
-            super_options: vec![vec!["hidepid=2", "hidepid=invisible"]],
+            options: vec!["nosuid".into()],
+            super_options: vec![vec!["hidepid=2".into(), "hidepid=invisible".into()]],
             recursive: false,
         }
     }
@@ -286,7 +287,12 @@ mod tests {
             name: name.into(),
             what,
         };
-        judge(&[promise], facts).remove(0)
+        let maker = Maker {
+            groups: "5 6".into(),
+            filters: 1,
+            ..Maker::default()
+        };
+        judge(&[promise], &maker, facts).remove(0)
     }
 
     fn probe() -> Probe {
@@ -312,8 +318,8 @@ mod tests {
         };
         let limit = || {
             What::Limit(vec![
-                vec![("memory.max", "4096".into())],
-                vec![("memory.limit_in_bytes", "4096".into())],
+                vec![("memory.max".into(), "4096".into())],
+                vec![("memory.limit_in_bytes".into(), "4096".into())],
             ])
         };
         let groups = || What::Groups {
@@ -322,10 +328,10 @@ mod tests {
         };
         let word = || What::LandlockWord { full: true, abi: 3 };
         let table: Vec<(&str, What, Breaking)> = vec![
-            ("nnp", What::Status("NoNewPrivs", "1".into()), |facts| {
+            ("nnp", What::Status("NoNewPrivs".into(), "1".into()), |facts| {
                 drop(facts.status.insert("NoNewPrivs".into(), "0".into()))
             }),
-            ("nnp", What::Status("NoNewPrivs", "1".into()), |facts| {
+            ("nnp", What::Status("NoNewPrivs".into(), "1".into()), |facts| {
                 facts.status.clear()
             }),
             ("filter", What::Filter, |facts| {
@@ -409,7 +415,7 @@ mod tests {
             ("descriptors", What::Descriptors, |facts| {
                 drop(facts.descriptors.insert(3, "/".into()))
             }),
-            ("oom", What::OomScore, |facts| facts.oom_score_adj = (-500, 0)),
+            ("oom", What::OomScore, |facts| facts.oom_score_adj = -500),
             ("call", What::Call(probe(), -1), |facts| {
                 facts.probes.retain(|name, _| name != "call")
             }),

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "not every test file uses all of it")]
 
 pub mod bed;
+pub mod user;
 pub mod world;
 
 use serde_json::Value;
@@ -227,10 +228,13 @@ pub fn liar(place: &Place, lie: &str) -> PathBuf {
     let (path, script) = (directory.join("nucleus-runtime"), directory.join("lie.py"));
     let real = Path::new(NUCLEUS).with_file_name("nucleus-runtime");
     let text = format!(
-        "import json, os, sys\na = sys.argv[1:]\nif 'run' in a:\n    \
-         p = a[a.index('--bundle') + 1] + '/config.json'\n    c = json.load(open(p))\n    l = c['linux']\n    \
+        "import json, os, sys\na = sys.argv[1:]\nif 'run' in a or 'create' in a:\n    \
+         i = a.index('--bundle') + 1\n    c = json.load(open(a[i] + '/config.json'))\n    l = c['linux']\n    \
          p1 = c['process']\n    m = {{one['destination']: one for one in c['mounts']}}\n    {lie}\n    \
-         json.dump(c, open(p, 'w'))\nos.execv({real:?}, ['nucleus-runtime', *a])\n"
+         c['root']['path'] = os.path.join(a[i], c['root']['path'])\n    \
+         a[i] = {bundle:?}\n    os.makedirs(a[i], exist_ok=True)\n    \
+         json.dump(c, open(a[i] + '/config.json', 'w'))\nos.execv({real:?}, ['nucleus-runtime', *a])\n",
+        bundle = place.path("lying"),
     );
     std::fs::write(&script, text).expect("write");
     if !path.exists() {
