@@ -298,6 +298,47 @@ fn what_a_runtime_cannot_do_is_refused_or_told() {
     nucleus(&place, &none).fails_with(&["/no/where"]);
 }
 
+const STRICT: [&str; 6] = [
+    "--runtime",
+    "gvisor",
+    "--gvisor-platform",
+    "ptrace",
+    "--mode",
+    "strict-agent",
+];
+
+/// What is promised at `create` is held against what is seen at `start`; under gVisor in strict-agent mode too.
+#[test]
+fn a_created_sandbox_is_held_against_its_promises_at_the_start() {
+    let Some((place, runtimes)) = installed() else {
+        return;
+    };
+    let (name, report) = (place.name(), place.path("report"));
+    let start = ["start", "--report", report.to_str().expect("UTF-8"), name];
+    let strict: Choice = ("gvisor", &STRICT);
+    let is_there = runtimes.iter().any(|(name, _)| *name == "gvisor");
+    for (runtime, options) in runtimes.iter().chain(is_there.then_some(&strict)) {
+        let command = ["--", "sh", "-c", "echo began; exec sleep 1000"];
+        let create = [&["--quiet", "create", "--name", name], *options, &command].concat();
+        nucleus(&place, &create).exits(0);
+        nucleus(&place, &start).exits(0);
+        eventually("its output", || {
+            nucleus(&place, &["logs", name]).stdout == "began\n"
+        });
+        let found: serde_json::Value =
+            serde_json::from_slice(&fs::read(&report).expect("report")).expect("JSON");
+        assert_eq!(found["kept"], true, "{runtime}");
+        nucleus(&place, &start).fails_with(&["it is running"]);
+        nucleus(&place, &["rm", "--force", name]).exits(0);
+        nucleus(&place, &create).exits(0);
+        let kept = place.root().join("sandboxes").join(name).join("promises.json");
+        fs::write(kept, "{}").expect("write");
+        nucleus(&place, &start).fails_with(&["it has changed since nucleus create"]);
+        nucleus(&place, &["rm", "--force", name]).exits(0);
+        nothing_left(&place);
+    }
+}
+
 #[test]
 fn what_is_seen_of_other_runtimes_is_reported_and_lies_are_caught() {
     let Some((place, runtimes)) = installed() else {

@@ -104,9 +104,9 @@ fn detached_sandboxes_are_entered_told_of_and_removed() {
         state["egressDenied"]["destinations"][0], "10.99.2.2:80/tcp",
         "{state}"
     );
-    // Another one at the same time, which outlives it.
+    // Another one at the same time, which outlives it, and whose rules are among the promises that are held.
     let other = format!("{name}-2");
-    let mut args = vec!["create", "--name", &other];
+    let mut args = vec!["create", "--mode", "strict-agent", "--name", &other];
     args.extend(egress);
     args.extend(["--", "bash", "-c", &script]);
     bed.nucleus(&args).exits(0);

@@ -220,6 +220,47 @@ fn a_user_reaches_what_is_permitted_and_nothing_else() {
     bed.expect_nothing_left();
 }
 
+/// The rules are as they were promised when it is started, or it is not.
+#[test]
+fn a_created_sandbox_is_held_against_its_rules_at_the_start() {
+    let (bed, _one) = bed!();
+    let script = reach("a.test") + "; " + &reach(PUBLIC[1]);
+    let create = [
+        "create",
+        "--mode",
+        "strict-agent",
+        "--name",
+        "later",
+        "--egress-domain",
+        "a.test",
+    ];
+    for broken in [false, true] {
+        bed.nucleus(&[&create[..], &["--", "sh", "-c", &script]].concat())
+            .exits(0);
+        if broken {
+            let state: Value = serde_json::from_str(bed.nucleus(&["state", "later"]).exits(0)).expect("JSON");
+            let pid = state["pid"].to_string();
+            let flush = ["-t", &pid, "-n", "nft", "flush", "ruleset"];
+            let flushed = bed.world.in_host("nsenter", &flush).status().expect("nsenter");
+            assert!(flushed.success());
+        }
+        let started = bed.nucleus(&["start", "later"]);
+        if broken {
+            started.fails_with(&["egress rules: expected "]);
+            bed.nucleus(&["logs", "later"])
+                .fails_with(&["no sandbox with the name"]);
+            continue;
+        }
+        started.exits(0);
+        let expected = format!("{}\n{REFUSED}\n", PUBLIC[0]);
+        eventually("its output", || {
+            bed.nucleus(&["logs", "later"]).stdout == expected
+        });
+        bed.nucleus(&["rm", "--force", "later"]).exits(0);
+    }
+    bed.expect_nothing_left();
+}
+
 /// A workload with every system call and every capability of its own user namespace has none over its network.
 #[test]
 fn the_rules_cannot_be_changed_from_inside() {
