@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use nucleus_netlink::Socket;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -151,12 +151,14 @@ fn connect(
     ruled.join().map_err(|_| Error::Thread)??;
     let addresses = claim(wish, &mut host, &space, mtu(&links, &routes))?;
     let own = own::addresses().map_err(|error| Error::io("read", Path::new(own::SOURCE), error))?;
-    let meant: Vec<IpAddr> = own.into_iter().filter(|own| wish.egress.means(*own)).collect();
+    // Beside another sandbox the gateway is one of the host's own already.
     let gateway = IpAddr::V4(addresses.gateway);
-    let meant = meant
+    let meant: BTreeSet<IpAddr> = own
         .into_iter()
-        .chain(wish.egress.means(gateway).then_some(gateway));
-    record.elements = table::elements(&addresses, &wish.published, &meant.collect::<Vec<_>>());
+        .chain([gateway])
+        .filter(|own| wish.egress.means(*own))
+        .collect();
+    record.elements = table::elements(&addresses, &wish.published, &meant);
     write(&wish.record, &record)?;
     outside(&mut host, &addresses, &record.alias, &wish.published)?;
     inside(&mut space.socket, &addresses)?;

@@ -28,7 +28,7 @@ pub mod link;
 pub mod names;
 pub mod namespace;
 pub mod nft;
-mod own;
+pub mod own;
 pub mod pool;
 pub mod program;
 pub mod resolver;

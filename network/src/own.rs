@@ -5,14 +5,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where they are.
-pub(crate) const SOURCE: &str = "/proc/thread-self/net";
+pub const SOURCE: &str = "/proc/thread-self/net";
 
 /// The addresses of this thread's network namespace, as the kernel lists them; `proc(5)`. A kernel without IPv6 has
 /// no list of them.
 ///
 /// # Errors
 /// As read(2).
-pub(crate) fn addresses() -> io::Result<Vec<IpAddr>> {
+pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let four = std::fs::read_to_string("/proc/thread-self/net/fib_trie")?;
     let six = match std::fs::read_to_string("/proc/thread-self/net/if_inet6") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

@@ -8,6 +8,7 @@ use crate::egress::Publish;
 use crate::host::Changed;
 use crate::pool::Addresses;
 use crate::rules::TABLE;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -92,7 +93,7 @@ list chains
 }
 
 /// What one sandbox has in the table: element and set, without the verb.
-pub fn elements(of: &Addresses, published: &[Publish], host: &[IpAddr]) -> Vec<String> {
+pub fn elements(of: &Addresses, published: &[Publish], host: &BTreeSet<IpAddr>) -> Vec<String> {
     let mut all = Vec::new();
     for publish in published {
         let Publish {

@@ -4,9 +4,10 @@ mod support;
 
 use serde_json::Value;
 use std::path::Path;
-use support::{Place, liar};
+use support::bed::Bed;
+use support::liar;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "launch report",
     "read-only mounts",
     "host processes",
@@ -18,19 +19,22 @@ const NAMES: [&str; 14] = [
     "connections",
     "Landlock TCP",
     "set-user-ID",
+    "network rules",
+    "network forwarding",
     "gVisor",
     "runc",
     "crun",
 ];
 
-fn examine(place: &Place, mode: &str, runtime: Option<&Path>) -> (i32, Value) {
+/// On a host of the test's own: networks are tried too.
+fn examine(bed: &Bed, mode: &str, runtime: Option<&Path>) -> (i32, Value) {
     let mut args = vec!["doctor", "--json", "--mode", mode];
     args.extend(
         runtime
             .into_iter()
             .flat_map(|path| ["--runtime", path.to_str().expect("UTF-8")]),
     );
-    let finished = place.nucleus(&args);
+    let finished = bed.nucleus(&args);
     let found = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("JSON: {finished:?}"));
     (finished.code, found)
 }
@@ -46,9 +50,9 @@ fn outcome<'a>(found: &'a Value, name: &str) -> &'a str {
 
 #[test]
 fn what_holds_is_found_to_hold() {
-    let Some(place) = Place::new() else { return };
+    let Some(bed) = Bed::new() else { return };
     for mode in ["agent", "strict-agent", "production"] {
-        let (code, found) = examine(&place, mode, None);
+        let (code, found) = examine(&bed, mode, None);
         assert_eq!(
             (code, &found["works"]),
             (0, &Value::Bool(true)),
@@ -65,12 +69,58 @@ fn what_holds_is_found_to_hold() {
             assert_eq!(outcome(&found, name), "holds", "{mode}, {name}: {found}");
         }
     }
-    let text = place.nucleus(&["doctor"]);
+    let text = bed.nucleus(&["doctor"]);
     assert!(
         text.exits(0).ends_with("agent mode works on this host\n"),
         "{text:?}"
     );
     assert_eq!(text.stderr, "");
+    bed.expect_clean();
+}
+
+fn remedy<'a>(found: &'a Value, name: &str) -> &'a str {
+    let all = found["findings"].as_array().expect("findings");
+    let named = all.iter().find(|finding| finding["name"] == name);
+    named
+        .and_then(|one| one["remedy"].as_str())
+        .unwrap_or_else(|| panic!("no {name}: {found}"))
+}
+
+/// Nobody has to have a network: what is in its way is told, and no failure.
+#[test]
+fn what_is_in_the_way_of_networks_is_told() {
+    let Some(bed) = Bed::new() else { return };
+    bed.host.sh(
+        "nft 'table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }'",
+    );
+    let (code, found) = examine(&bed, "agent", None);
+    assert_eq!((code, outcome(&found, "network rules")), (0, "holds"), "{found}");
+    assert_eq!(outcome(&found, "network forwarding"), "missing", "{found}");
+    let told = remedy(&found, "network forwarding");
+    assert!(
+        told.contains("iptables -I FORWARD -i nucleus-+ -j ACCEPT"),
+        "{told}"
+    );
+    bed.host.sh("nft delete table ip filter");
+    // One that drops what comes to the host itself.
+    bed.host.sh(
+        "nft 'table ip filter { chain INPUT { type filter hook input priority filter; policy drop; iifname lo accept; }; }'",
+    );
+    let (code, found) = examine(&bed, "agent", None);
+    assert_eq!(
+        (code, outcome(&found, "network rules")),
+        (0, "unproven"),
+        "{found}"
+    );
+    bed.host.sh("nft delete table ip filter");
+    bed.host
+        .sh("mount -n --bind /dev/null $(command -v nft || echo /usr/sbin/nft)");
+    // The mount is one that the report does not expect.
+    let (_, found) = examine(&bed, "agent", None);
+    assert_eq!(outcome(&found, "network rules"), "missing", "{found}");
+    assert!(found.to_string().contains("apt install nftables"), "{found}");
+    bed.host.sh("umount -n $(command -v nft || echo /usr/sbin/nft)");
+    bed.expect_clean();
 }
 
 /// What is left out behind the front-end's back, the probes that see it, and whether agent mode is
@@ -83,7 +133,7 @@ const LIES: [(&str, &[&str], Option<bool>); 6] = [
     ),
     (
         "l['namespaces'] = [n for n in l['namespaces'] if n['type'] != 'network']",
-        &["host network", "connections"],
+        &["host network", "connections", "network rules"],
         None,
     ),
     (
@@ -102,17 +152,17 @@ const LIES: [(&str, &[&str], Option<bool>); 6] = [
 
 #[test]
 fn a_protection_that_is_left_out_is_missed() {
-    let Some(place) = Place::new() else { return };
+    let Some(bed) = Bed::new() else { return };
     for (lie, names, agent) in LIES {
-        let liar = liar(&place, lie);
-        let (code, found) = examine(&place, "strict-agent", Some(&liar));
+        let liar = liar(&bed.place, lie);
+        let (code, found) = examine(&bed, "strict-agent", Some(&liar));
         assert_eq!(code, 1, "{lie}: {found}");
         for name in names {
             assert_eq!(outcome(&found, name), "broken", "{lie}: {found}");
         }
         assert_eq!(outcome(&found, "host processes"), "holds", "{lie}: {found}");
         if let Some(needed) = agent {
-            let (code, _) = examine(&place, "agent", Some(&liar));
+            let (code, _) = examine(&bed, "agent", Some(&liar));
             assert_eq!(code, i32::from(needed), "{lie}");
         }
     }
@@ -120,14 +170,13 @@ fn a_protection_that_is_left_out_is_missed() {
 
 #[test]
 fn a_host_without_the_runtime_is_told() {
-    let Some(place) = Place::new() else { return };
-    let (code, found) = examine(&place, "agent", Some(Path::new("/nowhere/nucleus-runtime")));
+    let Some(bed) = Bed::new() else { return };
+    let (code, found) = examine(&bed, "agent", Some(Path::new("/nowhere/nucleus-runtime")));
     assert_eq!(
         (code, outcome(&found, "launch report")),
         (1, "missing"),
         "{found}"
     );
-    place
-        .nucleus(&["doctor", "--mode", "careless"])
+    bed.nucleus(&["doctor", "--mode", "careless"])
         .fails_with(&["careless", "strict-agent"]);
 }

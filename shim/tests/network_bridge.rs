@@ -322,6 +322,9 @@ fn sandboxes_do_not_reach_each_other_and_addresses_run_out() {
             "{finished:?}"
         );
     }
+    // The gateway can be named beside another sandbox, which has the same.
+    let named = [&pool[..], &["--egress-allow", "10.7.0.1"]].concat();
+    assert_eq!(bed.bash(&named, "tcp 10.7.0.1 1").exits(0), "refused\n");
     let mut held = Vec::new();
     for _ in 0..4 {
         let mut args = vec!["run"];

@@ -448,6 +448,34 @@ fn a_detached_sandbox_of_a_user_has_its_network_as_long_as_it_runs() {
 }
 
 #[test]
+fn doctor_tries_a_users_network_and_tells_what_it_lacks() {
+    let (bed, _one) = bed!();
+    let outcomes = |finished: Finished| {
+        let found: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
+        let all = found["findings"].as_array().expect("findings").clone();
+        let of = |name: &str| all.iter().find(|one| one["name"] == name).cloned();
+        ["network rules", "network forwarding"].map(|name| of(name).unwrap_or_default())
+    };
+    for finding in outcomes(bed.nucleus(&["doctor", "--json"])) {
+        assert_eq!(finding["outcome"], "holds", "{finding}");
+    }
+    bed.expect_nothing_left();
+    let programs = bed.home.join("programs");
+    fs::create_dir(&programs).expect("mkdir");
+    std::os::unix::fs::symlink("/bin/sh", programs.join("sh")).expect("symlink");
+    let mut command = bed.command_with(programs.to_str().expect("UTF-8"), &["doctor", "--json"]);
+    let [rules, forwarding] = outcomes(command.output().expect("start").into());
+    assert_eq!(
+        (&rules["outcome"], forwarding),
+        (&json!("missing"), Value::Null),
+        "{rules}"
+    );
+    let detail = rules["detail"].as_str().expect("a detail");
+    assert!(detail.contains("needs slirp4netns"), "{rules}");
+    bed.expect_nothing_left();
+}
+
+#[test]
 fn what_a_user_lacks_for_a_network_is_told() {
     let (bed, _one) = bed!();
     let mut command = bed.command_with("/nowhere", &["run", "--network", "bridge", "--", "true"]);

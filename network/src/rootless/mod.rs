@@ -176,7 +176,7 @@ fn open(path: String) -> Result<OwnedFd, Error> {
 }
 
 /// Rules for nft(8) that go before those of the egress: this host's own addresses are refused, unless they are meant.
-/// slirp4netns reaches them as any process of the user does.
+/// slirp4netns reaches them as any process of the user does. Answers to who comes from there to a published port pass.
 ///
 /// # Errors
 /// The addresses cannot be read.
@@ -198,7 +198,7 @@ pub fn without_host(means: impl Fn(IpAddr) -> bool) -> Result<String, Error> {
                 let (table, own) = (rules::TABLE, own.join(", "));
                 let _ = writeln!(
                     text,
-                    "insert rule inet {table} output oifname != \"lo\" {family} daddr {{ {own} }} {refusal}"
+                    "insert rule inet {table} output oifname != \"lo\" ct state != {{ established, related }} {family} daddr {{ {own} }} {refusal}"
                 );
             }
         }

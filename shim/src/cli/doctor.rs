@@ -64,9 +64,9 @@ fn table(findings: &[Finding], mode: Mode, failed: bool) -> Result<String, std::
             detail,
             ..
         } = finding;
-        writeln!(text, "{name:<18}{:<10}{detail}", outcome.word())?;
+        writeln!(text, "{name:<20}{:<10}{detail}", outcome.word())?;
         if let Some(remedy) = finding.remedy.as_ref().filter(|_| *outcome != Outcome::Holds) {
-            writeln!(text, "{:28}{remedy}", "")?;
+            writeln!(text, "{:30}{remedy}", "")?;
         }
     }
     let works = if failed { "does not work" } else { "works" };

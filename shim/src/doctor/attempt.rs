@@ -1,15 +1,25 @@
 //! What a shell cannot try: this program does, mounted into the sandbox.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use std::{fs, io};
+
+/// How long a connection may take that nobody refuses.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An attempt, as `doctor --attempt` has it; its exit code tells whether it got through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// `connect:PORT`, to the loopback address.
-    Connect(u16),
+    /// `connect:ADDRESS:PORT`.
+    Connect(SocketAddr),
+    /// `reach:ADDRESS:PORT`: to be served there, which may be a moment later.
+    Reach(SocketAddr),
+    /// `serve:PORT`: to serve whoever connects, until standard input ends. No attack, but the other side of one.
+    Serve(u16),
     /// `root`: to run as root, by the set-user-ID bit of the program.
     Root,
 }
@@ -19,9 +29,11 @@ impl std::str::FromStr for Attempt {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("connect", port)) => port.parse().map(Self::Connect).map_err(|_| "no port".into()),
+            Some(("connect", to)) => to.parse().map(Self::Connect).map_err(|_| "no address".into()),
+            Some(("reach", to)) => to.parse().map(Self::Reach).map_err(|_| "no address".into()),
+            Some(("serve", port)) => port.parse().map(Self::Serve).map_err(|_| "no port".into()),
             None if text == "root" => Ok(Self::Root),
-            _ => Err("connect:PORT or root".into()),
+            _ => Err("connect:ADDRESS:PORT, reach:ADDRESS:PORT, serve:PORT or root".into()),
         }
     }
 }
@@ -33,10 +45,44 @@ impl Attempt {
     /// It was refused.
     pub fn make(self) -> io::Result<()> {
         match self {
-            Self::Connect(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop),
+            Self::Connect(to) => TcpStream::connect_timeout(&to, PATIENCE).map(drop),
+            Self::Reach(to) => reach(to),
+            Self::Serve(port) => serve(port),
             Self::Root if rustix::process::geteuid().is_root() => Ok(()),
             Self::Root => Err(io::ErrorKind::PermissionDenied.into()),
         }
+    }
+}
+
+fn reach(to: SocketAddr) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let served = || {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.read_exact(&mut [0; 1])
+    };
+    loop {
+        match served() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            last => return last,
+        }
+    }
+}
+
+fn serve(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let input = rustix::stdio::stdin();
+    loop {
+        let mut both = [
+            PollFd::from_borrowed_fd(input, PollFlags::IN),
+            PollFd::new(&listener, PollFlags::IN),
+        ];
+        poll(&mut both, None)?;
+        if !both[0].revents().is_empty() {
+            return Ok(());
+        }
+        // Whoever is gone already has not been served.
+        let _ = listener.accept()?.0.write_all(b"s");
     }
 }
 

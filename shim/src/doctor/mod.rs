@@ -2,6 +2,7 @@
 //! the protection is left out, so that an attack that never works is not taken for a protection.
 
 pub mod attempt;
+mod networks;
 pub mod probes;
 pub mod verdict;
 
@@ -40,7 +41,7 @@ impl Doctor {
     /// As [`Means::new`].
     pub fn new(root: Option<&Path>, runtime: Option<PathBuf>) -> io::Result<Self> {
         let means = Means::new()?;
-        let mut common = vec!["--quiet".to_owned()];
+        let mut common = Vec::new();
         if let Some(root) = root {
             common.extend(["--root".to_owned(), root.display().to_string()]);
         }
@@ -62,6 +63,7 @@ impl Doctor {
         for probe in probes::table(&self.means) {
             findings.push(self.probe(&probe)?);
         }
+        findings.extend(self.networks()?);
         findings.push(self.gvisor()?);
         findings.extend(["runc", "crun"].map(verdict::engine));
         if io::stderr().is_terminal() && self.started.elapsed() > PATIENCE {
@@ -97,19 +99,19 @@ impl Doctor {
     fn gvisor(&mut self) -> io::Result<Finding> {
         let here = rustix::system::uname().release().to_string_lossy().into_owned();
         let script = format!("[ \"$(uname -r)\" = '{here}' ]");
-        let mut command = self.nucleus("gvisor");
-        let attempt = finish(command.args(["--", "sh", "-c"]).arg(attack(&script)))?;
+        let mut command = self.nucleus(Some("gvisor"));
+        let attempt = finish(command.args(["--quiet", "--", "sh", "-c"]).arg(attack(&script)))?;
         Ok(verdict::gvisor(&attempt, rustix::process::geteuid().is_root()))
     }
 
     fn sandbox(&mut self, flags: &[String], script: &str) -> io::Result<Attempt> {
-        let runtime = self.runtime.as_ref().map(|path| path.display().to_string());
-        let mut command = self.nucleus(runtime.as_deref().unwrap_or("native"));
-        command.args(flags).args(["--", "sh", "-c"]).arg(attack(script));
-        finish(&mut command)
+        let mut command = self.nucleus(None);
+        command.arg("--quiet").args(flags);
+        finish(command.args(["--", "sh", "-c"]).arg(attack(script)))
     }
 
-    fn nucleus(&mut self, runtime: &str) -> Command {
+    /// The beginning of `nucleus run`, with a runtime or the one that is examined.
+    fn nucleus(&mut self, runtime: Option<&str>) -> Command {
         self.runs += 1;
         if io::stderr().is_terminal() && self.started.elapsed() > PATIENCE {
             let _ = write!(io::stderr(), "\rdoctor: sandbox {}", self.runs);
@@ -118,7 +120,12 @@ impl Doctor {
         let mut command = Command::new("/proc/self/exe");
         command
             .args(&self.common)
-            .args(["run", "--name", &name, "--runtime", runtime]);
+            .args(["run", "--name", &name, "--runtime"]);
+        match (runtime, &self.runtime) {
+            (Some(runtime), _) => command.arg(runtime),
+            (None, Some(path)) => command.arg(path),
+            (None, None) => command.arg("native"),
+        };
         command
     }
 

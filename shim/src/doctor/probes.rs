@@ -31,10 +31,13 @@ pub struct Probe {
     pub remedy: &'static str,
 }
 
-const ALL: &[Mode] = &[Mode::Agent, Mode::StrictAgent, Mode::Production];
+/// What every mode needs.
+pub const ALL: &[Mode] = &[Mode::Agent, Mode::StrictAgent, Mode::Production];
 const STRICT: &[Mode] = &[Mode::StrictAgent, Mode::Production];
+/// For what nobody has to have: only what does not hold, though it is there, is a failure.
+pub const NONE: &[Mode] = &[];
 /// Where this program is in a sandbox.
-const INSIDE: &str = "/opt/nucleus-attempt";
+pub const INSIDE: &str = "/opt/nucleus-attempt";
 const CGROUPS: &str = "limits need the memory, pids and cpu controllers under /sys/fs/cgroup, and root or a control group that is \
                        delegated to this user, as a systemd of the user's has";
 
@@ -110,16 +113,18 @@ pub fn table(means: &Means) -> Vec<Probe> {
     probes
 }
 
+/// Flags of a sandbox that has this program.
+pub fn with_program(means: &Means, words: &[&str]) -> Vec<String> {
+    let volume = format!("{}:{INSIDE}:ro", means.program.display());
+    let flags = ["--volume", &volume];
+    flags.iter().chain(words).map(|&word| word.to_owned()).collect()
+}
+
 /// A connection to a port of the host: kept off by the network namespace, and by Landlock alone.
 fn connections(means: &Means) -> [Probe; 2] {
     let port = means.listener.local_addr().map_or(0, |address| address.port());
-    let program = means.program.display();
-    let with = |words: &[&str]| {
-        let volume = ["--volume".to_owned(), format!("{program}:{INSIDE}:ro")];
-        let words = words.iter().map(|&word| word.to_owned());
-        volume.into_iter().chain(words).collect::<Vec<_>>()
-    };
-    let attack = format!("{INSIDE} doctor --attempt connect:{port}");
+    let with = |words: &[&str]| with_program(means, words);
+    let attack = format!("{INSIDE} doctor --attempt connect:127.0.0.1:{port}");
     let host = ["--network", "host", "--allow-host-network"];
     let held = [&host[..], &["--landlock-policy", "agent"]].concat();
     [

@@ -1,6 +1,6 @@
 //! What the attempts say. Pure, but for looking for programs in `$PATH`.
 
-use super::probes::Probe;
+use super::probes::{ALL, Probe};
 use crate::request::Mode;
 use serde::Serialize;
 use serde_json::Value;
@@ -93,7 +93,10 @@ pub fn judge(probe: &Probe, attacked: &Attempt, control: &Attempt) -> Finding {
         name: probe.name.into(),
         outcome,
         detail,
-        needed: probe.needed.to_vec(),
+        needed: match outcome {
+            Outcome::Broken if probe.needed.is_empty() => ALL.to_vec(),
+            _ => probe.needed.to_vec(),
+        },
         remedy: (outcome != Outcome::Holds).then(|| probe.remedy.to_owned()),
     }
 }
@@ -168,6 +171,33 @@ pub fn engine(name: &str) -> Finding {
         detail: found.map_or_else(|| "not in $PATH".into(), |path| path.display().to_string()),
         needed: Vec::new(),
         remedy: None,
+    }
+}
+
+/// Whether a sandbox reaches another one's published port, and so what is beyond this host's firewall. `told` is what
+/// `nucleus` said of that firewall.
+pub fn forwarding(attempt: &Attempt, told: &str) -> Finding {
+    let warning = told
+        .lines()
+        .find_map(|line| line.strip_prefix("nucleus: warning: "));
+    let (outcome, detail) = match attempt {
+        Attempt { through: true, .. } => (
+            Outcome::Holds,
+            "a sandbox reaches another one's published port".to_owned(),
+        ),
+        Attempt { tried: true, .. } => (
+            Outcome::Missing,
+            "what a sandbox sends through this host does not arrive".to_owned(),
+        ),
+        Attempt { told, .. } => (Outcome::Missing, last_line(told)),
+    };
+    let remedy = warning.unwrap_or("a firewall of this host drops it: nft list ruleset, iptables-save");
+    Finding {
+        name: "network forwarding".into(),
+        outcome,
+        detail,
+        needed: Vec::new(),
+        remedy: (outcome != Outcome::Holds).then(|| remedy.to_owned()),
     }
 }
 
