@@ -1,7 +1,7 @@
 //! The bundle: a directory with `config.json`, opened once and read once.
 
 use oci_spec::runtime::Spec;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -27,6 +27,9 @@ pub enum Error {
     /// No `config.json`.
     #[error("{} does not exist: a bundle is a directory with a config.json (`nucleus-runtime spec` writes one)", .0.display())]
     NoConfig(PathBuf),
+    /// The caller has closed `--config-fd` without a word.
+    #[error("--config-fd: {} ended without a configuration", .0.display())]
+    NotGiven(PathBuf),
     /// Not the reviewed configuration. It was not parsed.
     #[error("{}: its SHA-256 is {actual}, not the pinned {expected} (--config-sha256)", .path.display())]
     Pin {
@@ -109,28 +112,30 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens a bundle, compares its configuration with a pin, and parses the very bytes that were compared.
+    /// Opens a bundle, compares its configuration with a pin, and parses the very bytes that were compared. They
+    /// come from `config`, if there is such a descriptor, and the bundle's `config.json` is not looked at.
     ///
     /// # Errors
     /// The path that cannot be read, another digest than the pin, or where the JSON is wrong.
-    pub fn open(path: &Path, pin: Option<&Pin>) -> Result<Self, Error> {
+    pub fn open(path: &Path, config: Option<OwnedFd>, pin: Option<&Pin>) -> Result<Self, Error> {
         let path = std::path::absolute(path).map_err(|source| Error::File {
             call: "getcwd for",
             path: path.to_owned(),
             source,
         })?;
-        let directory = open_directory(&path)?;
-        let config = path.join("config.json");
-        let file = match openat(
-            &directory,
-            c"config.json",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
-            Err(Errno::NOENT) => return Err(Error::NoConfig(config)),
-            other => other.map_err(|errno| file_error("open", &config, errno))?,
+        let (config, bytes) = match config {
+            None => read_config(&path)?,
+            Some(fd) => {
+                let name = PathBuf::from(format!("descriptor {}", fd.as_raw_fd()));
+                let bytes = read_all(fd.as_fd()).map_err(|errno| file_error("read", &name, errno))?;
+                if bytes.is_empty() {
+                    return Err(Error::NotGiven(name));
+                }
+                // Only now: a caller may make the bundle while this process waits.
+                open_directory(&path)?;
+                (name, bytes)
+            }
         };
-        let bytes = read_all(file.as_fd()).map_err(|errno| file_error("read", &config, errno))?;
         if let Some(expected) = pin {
             let actual = Pin::of(&bytes);
             if actual != *expected {
@@ -160,6 +165,19 @@ impl Bundle {
             notes,
         })
     }
+}
+
+/// The path and the bytes of a bundle's configuration.
+fn read_config(bundle: &Path) -> Result<(PathBuf, Vec<u8>), Error> {
+    let directory = open_directory(bundle)?;
+    let config = bundle.join("config.json");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = match openat(&directory, c"config.json", flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Err(Error::NoConfig(config)),
+        other => other.map_err(|errno| file_error("open", &config, errno))?,
+    };
+    let bytes = read_all(file.as_fd()).map_err(|errno| file_error("read", &config, errno))?;
+    Ok((config, bytes))
 }
 
 /// Parses a configuration. Capabilities that are not known are left out with a note, as `config.md#process`

@@ -54,6 +54,8 @@ pub struct Options {
     pub detached: bool,
     /// `--block-fd` is given.
     pub traced: bool,
+    /// `--config-fd`: where the configuration is read.
+    pub config: Option<OwnedFd>,
     /// `--config-sha256`.
     pub config_pin: Option<Pin>,
     /// `--rootfs-fd`: the directory that the root file system must be. While it is open, no other one can get its
@@ -162,22 +164,28 @@ struct Undo {
 ///
 /// # Errors
 /// The first thing that failed; nothing that was made for the container is left then.
-pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error> {
+pub fn create(mut options: Options, wait_for_start: bool) -> Result<Created, Error> {
     check_preserved(options.preserved)?;
     state::check_id(&options.id)?;
+    // Before the configuration, for which a caller may let this process wait.
+    let host = HostFacts::probe(options.rootless)?;
     let Bundle {
         path,
         bytes,
         spec,
         notes,
-    } = Bundle::open(&options.bundle, options.config_pin.as_ref())?;
+    } = Bundle::open(
+        &options.bundle,
+        options.config.take(),
+        options.config_pin.as_ref(),
+    )?;
     let rootfs = options.rootfs.as_ref().map(Inode::of).transpose();
     let rootfs = rootfs.map_err(|fault| Error::Parent {
         step: "look at the directory of --rootfs-fd",
         fault,
     })?;
-    let host = HostFacts::probe(options.rootless)?.for_spec(&spec);
-    let notify = notify_directory(options)?;
+    let host = host.for_spec(&spec);
+    let notify = notify_directory(&options)?;
     let request = plan::Request {
         id: &options.id,
         bundle: &path,
@@ -205,7 +213,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
         }
         return Err(error.into());
     }
-    let record = record(&plan, &spec, options, &path, &host);
+    let record = record(&plan, &spec, &options, &path, &host);
     let prepared = prepare(&directory, &record, wait_for_start, plan.notify);
     let start = match prepared {
         Ok(start) => start,
@@ -216,7 +224,7 @@ pub fn create(options: &Options, wait_for_start: bool) -> Result<Created, Error>
     };
     Creation {
         host,
-        options,
+        options: &options,
         directory,
         spec: Some(spec),
         plan,

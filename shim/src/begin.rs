@@ -3,6 +3,7 @@
 use crate::decide::Decided;
 use crate::events::Events;
 use crate::facts::Program;
+use crate::mode::Rules;
 use crate::report::document::{self, Broken};
 use crate::report::look;
 use crate::report::pledge::Pledge;
@@ -18,13 +19,13 @@ use std::path::Path;
 
 /// Whether the program has to wait until something was seen or told that comes before its first instruction. Where
 /// nobody asks for that, the runtime need not be waited for.
-pub fn is_held(decided: &Decided, call: &Call) -> bool {
-    is_checked(decided, call) || call.events.is_some()
+pub fn is_held(rules: &Rules, call: &Call) -> bool {
+    is_checked(rules, call) || call.events.is_some()
 }
 
 /// Whether the container is held against its promises before its first instruction.
-pub fn is_checked(decided: &Decided, call: &Call) -> bool {
-    decided.launch.decision.rules.checked || call.report.is_some()
+pub fn is_checked(rules: &Rules, call: &Call) -> bool {
+    rules.checked || call.report.is_some()
 }
 
 /// Waits for the container, holds it against its promises, and lets its program begin. Returns its process,
@@ -44,7 +45,7 @@ pub fn begin(
     };
     let pid = created.pid;
     events.write("created", &json!({"pid": pid, "mode": decided.launch.mode}))?;
-    if is_checked(decided, call) {
+    if is_checked(&decided.launch.decision.rules, call) {
         let trace = || format!("ptrace process {pid}, to look at it before its first instruction");
         let Some(tracee) = supervised.go_to_exec(pid).with_context(trace)? else {
             return Ok(None);

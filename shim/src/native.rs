@@ -5,48 +5,73 @@ use crate::decide::Decided;
 use crate::egress::Network;
 use crate::ending::Ending;
 use crate::events::Events;
+use crate::facts::{Program, Runtime};
 use crate::keeper::Keeper;
 use crate::kernel_log::{self, Killed};
+use crate::mode::Rules;
+use crate::parse;
 use crate::protected::Protected;
+use crate::request::Request;
 use crate::run::{Call, at};
-use crate::store::{Sandbox, Store};
-use crate::supervise::{self, Supervised};
+use crate::store::Store;
+use crate::supervise::{self, Supervised, Waiting};
 use crate::write::Bundle;
 use anyhow::Context;
 use oci_spec::runtime::Spec;
 use serde_json::json;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::Stdio;
 
-/// Runs a bundle, and returns the exit code.
-///
-/// # Errors
-/// What kept it from starting, or from being followed to its end.
-pub fn run(
+/// Starts the runtime before the request is decided, where nothing that is decided changes how: its own start-up, and
+/// its look at the host, then take place meanwhile. Where it cannot be started, that is told when it is needed.
+pub fn start_early(program: &Program, request: &Request, call: &Call) -> Option<Waiting> {
+    let name = request.name.as_deref().filter(|name| parse::name(name).is_ok())?;
+    let rules = Rules::of(request.mode.unwrap_or_default());
+    let is_attested = rules.attested_rootfs || request.rootfs_manifest_sha256.is_some();
+    // Who starts it from elsewhere: a leaf of a delegated control group, or the namespaces of a user's network.
+    let is_led = !rustix::process::geteuid().is_root()
+        && (request.needs_cgroup() || request.network() == crate::request::Network::Bridge);
+    if program.kind != Runtime::Native || call.detach || is_attested || is_led {
+        return None;
+    }
+    let store = Store::expected(call.root.as_deref())?;
+    let mut runtime = Protected::new(&program.path);
+    name_bundle(&mut runtime, &store, name, call);
+    name_console(&mut runtime, request.console_socket.as_deref());
+    Waiting::start(runtime, name, is_held(&rules, call), true).ok()
+}
+
+fn name_bundle(runtime: &mut Protected, store: &Store, name: &str, call: &Call) {
+    let command = runtime.command.arg("--root").arg(store.runtime_root());
+    command.args([if call.create { "create" } else { "run" }, "--bundle"]);
+    command.arg(store.place_of(name));
+}
+
+fn name_console(runtime: &mut Protected, socket: Option<&Path>) {
+    if let Some(socket) = socket {
+        runtime.command.arg("--console-socket").arg(socket);
+    }
+}
+
+/// The runtime as it is started for what was decided, and a descriptor that has to be open until the container is
+/// created.
+fn decided_start(
     decided: &Decided,
     store: &Store,
-    sandbox: &Sandbox,
-    bundle: &Bundle,
     network: Option<&Network>,
     call: &Call,
-    events: &mut Events,
-) -> Result<i32, anyhow::Error> {
+) -> Result<(Protected, Option<OwnedFd>), anyhow::Error> {
     let launch = &decided.launch;
     let words = match launch.delegated.filter(|_| launch.cgroups_path.is_some()) {
         Some(place) => place.words().context("this program")?,
         None => Vec::new(),
     };
     let mut runtime = Protected::behind(&words, &decided.program.path);
-    runtime
-        .command
-        .arg("--root")
-        .arg(store.runtime_root())
-        .args([if call.create { "create" } else { "run" }, "--bundle"])
-        .arg(sandbox.directory());
+    name_bundle(&mut runtime, store, &launch.name, call);
     if let Some(network) = network {
         network.enter(&mut runtime.command)?;
     }
-    // Open until the container is created.
     let verified = match &decided.rootfs {
         Some(rootfs) => Some(rootfs.inherited()?),
         None => None,
@@ -55,26 +80,51 @@ pub fn run(
         let number = verified.as_raw_fd().to_string();
         runtime.command.args(["--rootfs-fd", &number]);
     }
-    if let Some(socket) = &launch.console_socket {
-        runtime.command.arg("--console-socket").arg(socket);
-    }
+    name_console(&mut runtime, launch.console_socket.as_deref());
+    Ok((runtime, verified))
+}
+
+/// Runs a bundle, and returns the exit code. `waiting` is the runtime, if it was started early.
+///
+/// # Errors
+/// What kept it from starting, or from being followed to its end.
+pub fn run(
+    decided: &Decided,
+    store: &Store,
+    bundle: &Bundle,
+    waiting: Option<Waiting>,
+    network: Option<&Network>,
+    call: &Call,
+    events: &mut Events,
+) -> Result<i32, anyhow::Error> {
+    let launch = &decided.launch;
     if call.detach {
+        let (mut runtime, _verified) = decided_start(decided, store, network, call)?;
         let keeper =
-            (launch.terminal && launch.console_socket.is_none()).then(|| Keeper::start(sandbox.directory()));
+            (launch.terminal && launch.console_socket.is_none()).then(|| Keeper::start(&bundle.directory));
         let keeper = keeper
             .transpose()
-            .map_err(at("keep a terminal in", sandbox.directory()))?;
-        if let Some(keeper) = &keeper {
-            runtime.command.arg("--console-socket").arg(&keeper.console);
-        }
-        let outcome = detached(runtime, decided, bundle, sandbox, call, events);
+            .map_err(at("keep a terminal in", &bundle.directory))?;
+        name_console(
+            &mut runtime,
+            keeper.as_ref().map(|keeper| keeper.console.as_path()),
+        );
+        let outcome = detached(runtime, decided, bundle, call, events);
         if let (Some(keeper), false) = (keeper, outcome.as_ref().is_ok_and(|code| *code == 0)) {
             keeper.stop();
         }
         return outcome;
     }
     let begun = kernel_log::now();
-    let mut supervised = Supervised::start(runtime, &launch.name, is_held(decided, call), true)?;
+    let held = is_held(&launch.decision.rules, call);
+    let (waiting, _verified) = match waiting {
+        Some(waiting) => (waiting, None),
+        None => {
+            let (runtime, verified) = decided_start(decided, store, network, call)?;
+            (Waiting::start(runtime, &launch.name, held, true)?, verified)
+        }
+    };
+    let mut supervised = waiting.give(&bundle.config)?;
     let Some(pid) = begin(&mut supervised, decided, bundle, call, events)? else {
         return not_started(&mut supervised, events);
     };
@@ -122,14 +172,13 @@ fn detached(
     mut runtime: Protected,
     decided: &Decided,
     bundle: &Bundle,
-    sandbox: &Sandbox,
     call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
-    let log = sandbox.directory().join("log");
+    let log = bundle.directory.join("log");
     let out = std::fs::OpenOptions::new().append(true).create(true).open(&log);
     let out = out.map_err(at("create", &log))?;
-    let failure = sandbox.directory().join("detached");
+    let failure = bundle.directory.join("detached");
     std::fs::File::create(&failure).map_err(at("create", &failure))?;
     runtime
         .command
@@ -145,7 +194,8 @@ fn detached(
         }
         code
     } else {
-        let mut supervised = Supervised::start(runtime, name, is_held(decided, call), false)?;
+        let held = is_held(&decided.launch.decision.rules, call);
+        let mut supervised = Waiting::start(runtime, name, held, false)?.give(&bundle.config)?;
         begin(&mut supervised, decided, bundle, call, events)?;
         supervised.code()?
     };

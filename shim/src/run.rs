@@ -3,17 +3,18 @@
 use crate::begin::is_checked;
 use crate::cleanup::{remove, sweep};
 use crate::context;
-use crate::decide::{Decided, decide};
+use crate::decide::{Decided, decide_by};
 use crate::egress::{self, Preparing};
 use crate::events::Events;
-use crate::facts::Runtime;
+use crate::facts::{Facts, Program, Runtime};
 use crate::foreign;
-use crate::launch::Launch;
+use crate::launch::{self, Launch};
 use crate::native;
 use crate::request::Request;
 use crate::secrets;
 use crate::start;
 use crate::store::{Sandbox, Store};
+use crate::supervise::Waiting;
 use crate::workspace::copies::Copies;
 use crate::workspace::{around, guard};
 use crate::write::{Place, write_bundle};
@@ -44,14 +45,18 @@ pub struct Call {
 ///
 /// # Errors
 /// What kept it from starting, or from being cleaned up.
-pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
+pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
     let here = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let terminal = here || request.console_socket.is_some() || call.detach && request.terminal;
     anyhow::ensure!(
         terminal || !request.terminal,
         "terminal: standard input and output are none; --console-socket takes one"
     );
-    let mut decided = decide(request, terminal, call.quiet)?;
+    request.name = Some(request.name.unwrap_or_else(launch::made_up_name));
+    let program = Program::of(&request)?;
+    let waiting = native::start_early(&program, &request, call);
+    let facts = Facts::of(&program, &request);
+    let mut decided = decide_by(&request, program, &facts, terminal, call.quiet)?;
     anyhow::ensure!(
         decided.program.kind == Runtime::Native || request.console_socket.is_none() && !request.terminal,
         "terminal, console-socket: only with nucleus-runtime"
@@ -90,7 +95,17 @@ pub fn run(request: &Request, call: &Call) -> Result<i32, anyhow::Error> {
         .and_then(|()| egress::begin(&mut decided.launch, &mut sandbox))
         .map(|begun| network = begun)
         .map(|()| decided.program.network = gvisor_network(&decided))
-        .and_then(|()| in_sandbox(&decided, &store, &mut sandbox, network, call, &mut events));
+        .and_then(|()| {
+            in_sandbox(
+                &decided,
+                &store,
+                &mut sandbox,
+                waiting,
+                network,
+                call,
+                &mut events,
+            )
+        });
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
         return outcome;
     }
@@ -136,6 +151,7 @@ fn in_sandbox(
     decided: &Decided,
     store: &Store,
     sandbox: &mut Sandbox,
+    waiting: Option<Waiting>,
     network: Option<Preparing>,
     call: &Call,
     events: &mut Events,
@@ -160,7 +176,7 @@ fn in_sandbox(
         .transpose()?;
     if let Some(network) = network
         .as_ref()
-        .filter(|_| call.create || is_checked(decided, call))
+        .filter(|_| call.create || is_checked(&decided.launch.decision.rules, call))
     {
         bundle.rules = Some(network.rules_in_force()?);
     }
@@ -168,7 +184,7 @@ fn in_sandbox(
         start::keep(decided, &mut bundle)?;
     }
     let outcome = if decided.program.kind == Runtime::Native {
-        native::run(decided, store, sandbox, &bundle, network.as_ref(), call, events)
+        native::run(decided, store, &bundle, waiting, network.as_ref(), call, events)
     } else {
         foreign::run(decided, &bundle, store, sandbox, network.as_ref(), call, events)
     };

@@ -68,14 +68,7 @@ impl Store {
     /// # Errors
     /// It cannot be made, or is not this user's alone.
     pub fn open(root: Option<PathBuf>) -> Result<Self, Error> {
-        let uid = rustix::process::geteuid();
-        let usual = if uid.is_root() {
-            PathBuf::from("/run/nucleus")
-        } else if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
-            PathBuf::from(directory).join("nucleus")
-        } else {
-            PathBuf::from(format!("/dev/shm/nucleus-{}", uid.as_raw()))
-        };
+        let usual = usual();
         let Some(root) = root else {
             make_private(&usual)?;
             return Ok(Self {
@@ -91,6 +84,15 @@ impl Store {
             digest[..16].to_owned()
         });
         Ok(Self { root, tag })
+    }
+
+    /// The same before it is opened: neither made nor looked at. `None` where it has another name until it is made.
+    pub fn expected(root: Option<&Path>) -> Option<Self> {
+        let root = match root {
+            Some(root) => root.canonicalize().ok()?,
+            None => usual(),
+        };
+        Some(Self { root, tag: None })
     }
 
     /// What a sandbox is called where those of all roots are side by side: control groups, and `/dev/shm`. With `@`,
@@ -122,6 +124,11 @@ impl Store {
 
     fn sandboxes(&self) -> PathBuf {
         self.root.join("sandboxes")
+    }
+
+    /// Where the directory of a sandbox is, there or not.
+    pub fn place_of(&self, name: &str) -> PathBuf {
+        self.sandboxes().join(name)
     }
 
     /// Makes the directory of a new sandbox.
@@ -268,6 +275,18 @@ impl Sandbox {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a user's sandboxes are.
+fn usual() -> PathBuf {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        PathBuf::from("/run/nucleus")
+    } else if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
+        PathBuf::from(directory).join("nucleus")
+    } else {
+        PathBuf::from(format!("/dev/shm/nucleus-{}", uid.as_raw()))
     }
 }
 

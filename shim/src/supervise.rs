@@ -10,7 +10,7 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -31,7 +31,95 @@ pub struct Created {
     pub landlock: Option<serde_json::Value>,
 }
 
-/// A runtime that was started, and the two pipes to it.
+/// A runtime that was started, and waits for its configuration. It is ended when this is dropped: until it has that it
+/// makes nothing.
+#[derive(Debug)]
+pub struct Waiting {
+    child: Leashed,
+    config: OwnedFd,
+    info: OwnedFd,
+    life: OwnedFd,
+    held: bool,
+    runtime: Protected,
+}
+
+impl Waiting {
+    /// Starts the runtime with `--config-fd`, `--info-fd` and the container's name behind it. If `held`, the workload
+    /// waits for [`go`](Supervised::go); with `alive` it ends when this process does.
+    ///
+    /// # Errors
+    /// As pipe(2), fork(2) and execve(2).
+    pub fn start(mut runtime: Protected, name: &str, held: bool, alive: bool) -> io::Result<Self> {
+        let (config_there, config) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (info, info_there) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (life_there, life) = pipe_with(PipeFlags::CLOEXEC)?;
+        // The same end twice: the first byte starts the workload, the end of file ends it.
+        let held_there = held.then(|| rustix::io::dup(&life_there)).transpose()?;
+        let there = [
+            ("--config-fd", Some(&config_there)),
+            ("--info-fd", Some(&info_there)),
+            ("--block-fd", held_there.as_ref()),
+            ("--alive-fd", alive.then_some(&life_there)),
+        ];
+        for (option, fd) in there {
+            let Some(fd) = fd else { continue };
+            fcntl_setfd(fd, FdFlags::empty())?;
+            runtime.command.args([option, &fd.as_raw_fd().to_string()]);
+        }
+        let child = runtime.command.arg(name).spawn()?;
+        Ok(Self {
+            child: Leashed(Some(child)),
+            config,
+            info,
+            life,
+            held,
+            runtime,
+        })
+    }
+
+    /// Gives it the configuration. Signals are messages from now on.
+    ///
+    /// # Errors
+    /// As write(2) and signalfd(2); a runtime that has died meanwhile is not one: `created` finds it.
+    pub fn give(mut self, config: &[u8]) -> io::Result<Supervised> {
+        let child = self.child.0.take().ok_or(io::ErrorKind::InvalidInput)?;
+        // After the spawn: the runtime passes its own mask on to the workload.
+        signal::block_all();
+        let signals = signal::signalfd()?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        match File::from(self.config).write_all(config) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
+        Ok(Supervised {
+            pidfd,
+            child,
+            signals,
+            info: BufReader::new(File::from(self.info)),
+            life: self.life,
+            held: self.held,
+            runtime: Some(self.runtime),
+        })
+    }
+}
+
+/// A process that ends when this is dropped, unless it was taken out.
+#[derive(Debug)]
+struct Leashed(Option<Child>);
+
+impl Drop for Leashed {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A runtime that has its configuration, and the two pipes to it.
 #[derive(Debug)]
 pub struct Supervised {
     child: Child,
@@ -46,43 +134,6 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts the runtime with `--info-fd` and the container's name behind it. Signals are messages from now on. If
-    /// `held`, the workload waits for [`go`](Self::go); with `alive` it ends when this process does.
-    ///
-    /// # Errors
-    /// As pipe(2), fork(2) and execve(2).
-    pub fn start(mut runtime: Protected, name: &str, held: bool, alive: bool) -> io::Result<Self> {
-        let (info, info_there) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (life_there, life) = pipe_with(PipeFlags::CLOEXEC)?;
-        // The same end twice: the first byte starts the workload, the end of file ends it.
-        let held_there = held.then(|| rustix::io::dup(&life_there)).transpose()?;
-        let there = [
-            ("--info-fd", Some(&info_there)),
-            ("--block-fd", held_there.as_ref()),
-            ("--alive-fd", alive.then_some(&life_there)),
-        ];
-        for (option, fd) in there {
-            let Some(fd) = fd else { continue };
-            fcntl_setfd(fd, FdFlags::empty())?;
-            runtime.command.args([option, &fd.as_raw_fd().to_string()]);
-        }
-        let child = runtime.command.arg(name).spawn()?;
-        // After the spawn: the runtime passes its own mask on to the workload.
-        signal::block_all();
-        let signals = signal::signalfd()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self {
-            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
-            child,
-            signals,
-            info: BufReader::new(File::from(info)),
-            life,
-            held,
-            runtime: Some(runtime),
-        })
-    }
-
     /// Waits until the container is created, and returns its process; `None` if the runtime failed, which it has
     /// told by itself.
     ///

@@ -33,6 +33,10 @@ pub struct Common {
     /// Let the program inherit N descriptors after the standard streams
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Read the configuration from descriptor FD, to its end, instead of the bundle's config.json; what does not
+    /// depend on it is done before
+    #[arg(long, value_name = "FD")]
+    config_fd: Option<i32>,
     /// Refuse a config.json that does not have this SHA-256
     #[arg(long, value_name = "DIGEST")]
     config_sha256: Option<Pin>,
@@ -54,9 +58,7 @@ impl Common {
     /// A descriptor that is none.
     pub fn options(self, global: &Global, detached: bool) -> Result<Options, create::Error> {
         let preserved = preserved(self.preserve_fds);
-        let rootfs = self
-            .rootfs_fd
-            .map(|fd| handshake::take(fd, "--rootfs-fd", preserved));
+        let take = |fd: Option<i32>, option| fd.map(|fd| handshake::take(fd, option, preserved)).transpose();
         Ok(Options {
             id: self.id,
             root: global.root(),
@@ -74,7 +76,8 @@ impl Common {
             detached,
             traced: false,
             config_pin: self.config_sha256,
-            rootfs: rootfs.transpose()?,
+            config: take(self.config_fd, "--config-fd")?,
+            rootfs: take(self.rootfs_fd, "--rootfs-fd")?,
         })
     }
 }
@@ -117,7 +120,7 @@ Example:
     const ENTERS: bool = true;
 
     fn run(self, global: &Global) -> Outcome {
-        let created = create::leave_waiting(create::create(&self.common.options(global, true)?, true)?)?;
+        let created = create::leave_waiting(create::create(self.common.options(global, true)?, true)?)?;
         for note in &created.notes {
             log::warning(note);
         }

@@ -53,7 +53,7 @@ instruction; process N is not yet the program, and becomes it after the byte:
         options.traced = self.block_fd.is_some();
         // Before the container is made: the numbers are the caller's, and must not become ours.
         let handshake = Handshake::take(self.info_fd, self.block_fd, self.alive_fd, options.preserved)?;
-        let created: Created = create::create(&options, false)?;
+        let created: Created = create::create(options, false)?;
         for note in &created.notes {
             crate::log::warning(note);
         }

@@ -62,7 +62,7 @@ impl Create {
             quiet,
             ..Call::default()
         };
-        run::run(&self.source.request()?, &call)
+        run::run(self.source.request()?, &call)
     }
 }
 
@@ -129,6 +129,6 @@ impl Run {
             quiet,
             ..Call::default()
         };
-        run::run(&self.source.request()?, &call)
+        run::run(self.source.request()?, &call)
     }
 }

@@ -285,7 +285,7 @@ impl Faults {
 }
 
 /// A name that nobody else has: the process, and the time in case it comes again.
-fn made_up_name() -> String {
+pub fn made_up_name() -> String {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     format!("n{}-{:x}", std::process::id(), time.tv_nsec)
 }
