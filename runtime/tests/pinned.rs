@@ -1,10 +1,11 @@
-//! `--config-sha256` and `--rootfs-fd`: a bundle that is not the reviewed one, or a root that is not the verified
-//! directory, starts nothing.
+//! `--config-sha256`, `--config-fd` and `--rootfs-fd`: a bundle that is not the reviewed one, a configuration that is not
+//! given, or a root that is not the verified directory, starts nothing.
 
 mod support;
 
 use serde_json::json;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
@@ -136,6 +137,65 @@ fn a_root_that_is_not_the_open_directory_is_not_mounted() {
     let run = host.run(&["run", "--bundle", bundle.path(), "--rootfs-fd", "77", &host.id()]);
     assert!(
         run.code == 1 && run.stderr.contains("--rootfs-fd: descriptor 77 is not open"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_configuration_from_a_descriptor_is_waited_for_and_is_all_that_is_read() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| config["process"]["args"] = json!(["echo", "given"]));
+    let config = Path::new(bundle.path()).join("config.json");
+    let text = fs::read_to_string(&config).expect("read");
+    // Not looked at, and not even there until the configuration comes.
+    let kept = Path::new(bundle.path()).with_extension("kept");
+    fs::write(&config, text.replace("given", "of the bundle")).expect("write");
+    fs::rename(bundle.path(), &kept).expect("rename");
+    let given = |text: &str, id: &str, pin: &[&str]| {
+        let (there, here) = rustix::pipe::pipe().expect("pipe");
+        rustix::io::fcntl_setfd(&here, rustix::io::FdFlags::CLOEXEC).expect("fcntl");
+        let number = there.as_raw_fd().to_string();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                if !text.is_empty() {
+                    fs::rename(&kept, bundle.path()).expect("rename");
+                }
+                File::from(here).write_all(text.as_bytes()).expect("write");
+            });
+            let mut args = vec!["run", "--bundle", bundle.path(), "--config-fd", &number];
+            args.extend(pin);
+            args.push(id);
+            host.run(&args)
+        })
+    };
+    let id = host.id();
+    let run = given("", &id, &[]);
+    assert!(
+        run.code == 1 && run.stderr.contains("ended without a configuration"),
+        "{run}"
+    );
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
+    let run = given(&text, &host.id(), &[]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "given\n"), "{run}");
+    // A caller that dies half way.
+    fs::rename(bundle.path(), &kept).expect("rename");
+    let id = host.id();
+    let run = given(&text[..text.len() / 2], &id, &[]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{run}");
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
+    fs::rename(bundle.path(), &kept).expect("rename");
+    let id = host.id();
+    let run = given(
+        &text,
+        &id,
+        &["--config-sha256", &sha256(&kept.join("config.json"))],
+    );
+    assert!(run.code == 1 && run.stderr.contains("not the pinned"), "{run}");
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
+    let run = host.run(&["run", "--bundle", bundle.path(), "--config-fd", "77", &host.id()]);
+    assert!(
+        run.code == 1 && run.stderr.contains("--config-fd: descriptor 77 is not open"),
         "{run}"
     );
 }

@@ -171,7 +171,7 @@ impl Foreign<'_> {
             landlock: None,
             promises: None,
         };
-        if !is_checked(self.decided, self.call) {
+        if !is_checked(&self.decided.launch.decision.rules, self.call) {
             return waiting.go(watch);
         }
         let teller = Teller {

@@ -288,3 +288,20 @@ fn one_that_cannot_be_removed_is_told_of_and_keeps_nobody_from_starting() {
     place.nucleus(&["rm", "stuck"]).exits(0);
     assert_eq!(place.sh(&[], "true").stderr, "");
 }
+
+/// The runtime is started while a request is decided.
+#[test]
+fn no_runtime_stays_of_a_request_that_is_refused() {
+    let Some(place) = Place::new() else { return };
+    place.sh(&[], "true").exits(0);
+    let word = place.path("").display().to_string();
+    for option in [["--memory", "much"], ["--workspace", "/nowhere"]] {
+        let finished = place.sh(&option, "true");
+        assert!(
+            finished.code == 1 && !finished.stderr.contains("config-fd"),
+            "{finished:?}"
+        );
+        assert_eq!(processes(&word), Vec::<String>::new());
+        place.expect_nothing_left();
+    }
+}

@@ -229,11 +229,14 @@ pub fn liar(place: &Place, lie: &str) -> PathBuf {
     let real = Path::new(NUCLEUS).with_file_name("nucleus-runtime");
     let text = format!(
         "import json, os, sys\na = sys.argv[1:]\nif 'run' in a or 'create' in a:\n    \
-         i = a.index('--bundle') + 1\n    c = json.load(open(a[i] + '/config.json'))\n    l = c['linux']\n    \
+         i = a.index('--bundle') + 1\n    f = a.index('--config-fd') + 1 if '--config-fd' in a else 0\n    \
+         c = json.load(os.fdopen(int(a[f])) if f else open(a[i] + '/config.json'))\n    l = c['linux']\n    \
          p1 = c['process']\n    m = {{one['destination']: one for one in c['mounts']}}\n    {lie}\n    \
          c['root']['path'] = os.path.join(a[i], c['root']['path'])\n    \
          a[i] = {bundle:?}\n    os.makedirs(a[i], exist_ok=True)\n    \
-         json.dump(c, open(a[i] + '/config.json', 'w'))\nos.execv({real:?}, ['nucleus-runtime', *a])\n",
+         json.dump(c, open(a[i] + '/config.json', 'w'))\n    \
+         if f: a[f] = str(os.open(a[i] + '/config.json', os.O_RDONLY))\n    \
+         if f: os.set_inheritable(int(a[f]), True)\nos.execv({real:?}, ['nucleus-runtime', *a])\n",
         bundle = place.path("lying"),
     );
     std::fs::write(&script, text).expect("write");
