@@ -20,7 +20,7 @@ struct Code {
     module: &'static str,
 }
 
-const CODE: [Code; 4] = [
+const CODE: [Code; 5] = [
     Code {
         name: "lifecycle",
         file: "runtime/src/lifecycle.rs",
@@ -44,6 +44,12 @@ const CODE: [Code; 4] = [
         file: "shim/src/mode.rs",
         library: "nucleus_shim",
         module: "mode",
+    },
+    Code {
+        name: "reach",
+        file: "shim/src/reach.rs",
+        library: "nucleus_shim",
+        module: "reach",
     },
 ];
 

@@ -1,17 +1,21 @@
-//! `shim/src/mode.rs` against the step Decide of the spec Policy: every request on every kind of host, in both
-//! directions, refusals included.
+//! `shim/src/mode.rs` against the step Decide of the specs Policy and Gvisor: every request on every kind of host, for
+//! every runtime, in both directions, refusals included.
 
-use super::code::decide;
+use super::code::{decide, judge, weigh};
 use nucleus_formal::binding::{Agrees, Property, same};
-use nucleus_formal::graph::shared;
+use nucleus_formal::graph::{shared, text};
 use nucleus_shim::delegation::Cgroups;
-use nucleus_shim::facts::Facts;
+use nucleus_shim::adapt::Loss;
+use nucleus_shim::facts::{Facts, Runtime};
 use nucleus_shim::request::{Mode, Network, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The comparisons.
-pub const PROPERTIES: &[Property] = &[("every request", every_request)];
+pub const PROPERTIES: &[Property] = &[
+    ("every request", every_request),
+    ("every runtime", every_runtime),
+];
 
 /// What a decision comes to, in the spec's words.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +62,7 @@ fn requests() -> Vec<(Value, Request, Facts)> {
                         holds_rootfs: true,
                         rootfs_fixed: false,
                         kernel: None,
-                        gvisor: false,
+                        runtime: Runtime::Native,
                     };
                     for request in spellings(plain, limits, asked) {
                         all.extend(
@@ -215,5 +219,86 @@ fn every_request() -> Agrees {
         "the code was not asked for {} requests of the spec",
         missing.len()
     );
+    Ok(())
+}
+
+/// The requests of the spec Gvisor, as the front-end gets them: with all that each mode wants besides.
+fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
+    let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
+    let networks = [
+        Network::None,
+        Network::Bridge,
+        Network::Host,
+        Network::GvisorHost,
+    ];
+    let runtimes: &[Runtime] = match text(&wish["runtime"]) {
+        "native" => &[Runtime::Native],
+        "gvisor" => &[Runtime::Gvisor],
+        _ => &[Runtime::Runc, Runtime::Crun, Runtime::Other],
+    };
+    let network = networks
+        .into_iter()
+        .find(|network| network.word() == text(&wish["network"]));
+    let rejected = words(&wish["asks"]).contains("rejected");
+    let request = Request {
+        mode: modes.into_iter().find(|mode| mode.word() == text(&wish["mode"])),
+        network,
+        allow_degraded_security: wish["consent"] == true,
+        allow_host_network: wish["host_consent"] == true,
+        rootfs: Some("/".into()),
+        user: Some(1000),
+        memory: Some("1G".into()),
+        ..Request::default()
+    };
+    let with_terminal = Request {
+        terminal: rejected,
+        ..request.clone()
+    };
+    let with_socket = Request {
+        console_socket: rejected.then(|| "/run/console".into()),
+        ..request
+    };
+    let facts = |runtime: &Runtime| Facts {
+        uid: if wish["root"] == true { 0 } else { 1000 },
+        gid: 0,
+        cgroups: Cgroups::All,
+        landlock: *runtime == Runtime::Native,
+        holds_rootfs: *runtime == Runtime::Native,
+        rootfs_fixed: true,
+        kernel: None,
+        runtime: *runtime,
+    };
+    let each = |request: &Request| -> Vec<(Request, Facts)> {
+        runtimes.iter().map(|runtime| (request.clone(), facts(runtime))).collect()
+    };
+    [each(&with_terminal), each(&with_socket)].concat()
+}
+
+fn every_runtime() -> Agrees {
+    let graph = shared("Gvisor");
+    for &start in &graph.initial {
+        let after = &graph.states[graph.edges[start][0].target];
+        let wish = &after["wish"];
+        let ignored = Loss {
+            what: "--memory".into(),
+            why: "it is not there",
+        };
+        let losses = words(&wish["asks"]).contains("ignored").then_some(ignored);
+        for (request, facts) in of_gvisor(wish) {
+            let (decision, mut violations) = judge(&request, &facts);
+            let (mut warnings, lost) = weigh(&request, losses.as_slice());
+            violations.extend(lost);
+            warnings.extend(decision.warnings);
+            let first = |field: &str| field.split(',').next().unwrap_or_default().to_owned();
+            let refused: BTreeSet<String> = violations.iter().map(|one| first(one.field)).collect();
+            same(&refused, &words(&after["denied"]), || format!("{wish}"))?;
+            if refused.is_empty() {
+                same(&warnings.len(), &words(&after["informed"]).len(), || format!("{wish}: {warnings:?}"))?;
+                same(&decision.without_landlock, &words(&after["informed"]).contains("landlock"), || {
+                    format!("{wish}")
+                })?;
+            }
+        }
+    }
     Ok(())
 }

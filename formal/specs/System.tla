@@ -99,13 +99,13 @@ VARIABLES
     caps,
     \* @type: Str;
     profile,
-    \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, asks: Set(Str) };
+    \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool, asks: Set(Str) };
     wish,
     \* @type: Str;
     road,
     \* @type: Set(Str);
     denied,
-    \* @type: Bool;
+    \* @type: Set(Str);
     informed,
     \* @type: Str;
     space,
@@ -261,6 +261,7 @@ Init ==
     /\ wish.network \in Networks
     /\ ~wish.consent
     /\ ~wish.host_consent
+    /\ wish.root
     /\ wish.asks = {}
 
 Bridge == wish.network = "bridge"

@@ -5,6 +5,7 @@
 
 use crate::bundle::UNLINKED;
 use crate::facts::Runtime;
+use crate::reach::Space;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -165,25 +166,33 @@ fn mounts(config: &mut Value, kind: Runtime, features: &Features, losses: &mut V
     }
 }
 
+/// The network of a configuration.
+fn space(config: &Value) -> Space {
+    let kinds = config["linux"]["namespaces"].as_array();
+    let network = kinds.and_then(|kinds| kinds.iter().find(|kind| kind["type"] == "network"));
+    match network {
+        Some(network) if network["path"].is_null() => Space::Empty,
+        Some(_) => Space::Ruled,
+        None => Space::Host,
+    }
+}
+
 /// What runsc passes over in silence, shown one by one in `tests/gvisor.rs`.
 fn gvisor(config: &mut Value, losses: &mut Vec<Loss>) {
     // Its /proc and /sys are made by its own kernel and show nothing of the host's, so there is nothing to hide.
     for field in ["maskedPaths", "readonlyPaths"] {
         config["linux"].as_object_mut().map(|linux| linux.remove(field));
     }
-    let kinds = config["linux"]["namespaces"].as_array_mut();
-    // It is started in the namespace of a bridge, and takes that for the host's.
-    let own = |kind: &Value| kind["type"] == "network" && kind["path"].is_null();
-    if let Some(kinds) = kinds.filter(|kinds| !kinds.iter().any(own)) {
+    let space = space(config);
+    if let Some(kinds) = config["linux"]["namespaces"]
+        .as_array_mut()
+        .filter(|_| !space.has_user_namespace(Runtime::Gvisor))
+    {
+        // The mode has been asked whether the workload may go without.
         kinds.retain(|kind| kind["type"] != "user");
         for field in ["uidMappings", "gidMappings"] {
             config["linux"].as_object_mut().map(|linux| linux.remove(field));
         }
-        lose(
-            losses,
-            "user namespace",
-            "runsc makes none with the network of a namespace that it did not make",
-        );
     }
     // The mask that it starts with is the one that is asked for.
     config["process"]["user"]

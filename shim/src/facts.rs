@@ -2,7 +2,8 @@
 
 use crate::adapt::Features;
 use crate::delegation::Cgroups;
-use crate::request::{Network, Request};
+use crate::reach::Space;
+use crate::request::Request;
 use nucleus_network::program::in_path;
 use nucleus_policy::KernelVersion;
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,8 @@ pub struct Facts {
     pub rootfs_fixed: bool,
     /// The kernel's version.
     pub kernel: Option<KernelVersion>,
-    /// Whether the runtime is gVisor.
-    pub gvisor: bool,
+    /// What the runtime is.
+    pub runtime: Runtime,
 }
 
 impl Facts {
@@ -67,7 +68,7 @@ impl Facts {
             holds_rootfs: program.kind == Runtime::Native,
             rootfs_fixed: request.root_directory().is_some_and(is_fixed),
             kernel: Self::kernel(),
-            gvisor: program.kind == Runtime::Gvisor,
+            runtime: program.kind,
         }
     }
 
@@ -94,7 +95,7 @@ impl Facts {
                 .root_directory()
                 .is_some_and(|path| path.starts_with(STORE)),
             kernel: "6.1".parse().ok(),
-            gvisor: false,
+            runtime: Runtime::Native,
         }
     }
 }
@@ -208,11 +209,7 @@ impl Program {
     /// runsc wants to hear of its platform and network with each command. Its own handling of control groups fails on
     /// hosts with both versions, and a limit of processes would hold its own threads: it does without.
     fn for_gvisor(mut self, request: &Request) -> Self {
-        let network = match request.network() {
-            // Of the namespace that runsc is started in: one with rules for a bridge.
-            Network::Host | Network::GvisorHost | Network::Bridge => "host",
-            Network::None => "none",
-        };
+        let network = Space::of(request.network()).told();
         let platform = request
             .gvisor_platform
             .map(|platform| format!("--platform={}", platform.word()));
@@ -222,9 +219,6 @@ impl Program {
             "--oci-seccomp".into(),
         ];
         self.options.extend(platform);
-        if !rustix::process::geteuid().is_root() {
-            self.options.push("--rootless".into());
-        }
         self
     }
 

@@ -2,7 +2,8 @@
 
 use crate::adapt::Loss;
 use crate::delegation::{Cgroups, Controllers};
-use crate::facts::Facts;
+use crate::facts::{Facts, Runtime};
+use crate::reach::{self, Space};
 use crate::request::{Mode, Network, Request};
 use std::fmt;
 
@@ -184,6 +185,7 @@ pub fn judge(request: &Request, facts: &Facts) -> (Decision, Vec<Violation>) {
     judge.network(request, facts);
     judge.rootfs(request, facts);
     judge.user(request);
+    judge.runtime(request, facts);
     let without_limits = judge.limits(request, facts);
     let without_landlock = judge.landlock(request, facts);
     let without_time_namespace = judge.time_namespace(facts);
@@ -236,7 +238,7 @@ impl Judge {
         }
     }
 
-    /// gVisor reaches the host's network through a stack of the host's, but with its own kernel in between.
+    /// Which network there is, and what is lost with it.
     fn network(&mut self, request: &Request, facts: &Facts) {
         let network = request.network();
         if network != Network::Bridge {
@@ -249,27 +251,23 @@ impl Judge {
             }
         }
         self.egress(request);
-        match network {
-            Network::None => return,
-            Network::Bridge => return self.bridge(request, facts),
-            Network::GvisorHost if !facts.gvisor => {
-                self.refuse("network", "gvisor-host is for --runtime gvisor alone");
-                return;
-            }
-            Network::Host | Network::GvisorHost => {}
+        let asked = reach::Asked {
+            network,
+            runtime: facts.runtime,
+            root: facts.uid == 0,
+            host_network: self.rules.host_network,
+            host_consent: request.allow_host_network,
+        };
+        if let Err(refusal) = reach::decide(&asked) {
+            self.refuse("network", refusal.to_string());
         }
-        if !self.rules.host_network && !facts.gvisor {
-            self.refuse(
-                "network",
-                format!("{} mode refuses the host's network", self.mode.word()),
+        if !Space::of(network).has_user_namespace(facts.runtime) {
+            self.weaker(
+                "runtime",
+                "user namespace: runsc makes none with the network of a namespace that it did not make",
             );
-        } else if !request.allow_host_network {
-            self.refuse("network", "the host's network needs --allow-host-network too");
         }
-    }
-
-    fn bridge(&mut self, request: &Request, facts: &Facts) {
-        if facts.uid != 0 && request.network_subnet.is_some() {
+        if network == Network::Bridge && facts.uid != 0 && request.network_subnet.is_some() {
             self.refuse(
                 "network-subnet",
                 "without root the addresses are slirp4netns's own",
@@ -356,6 +354,19 @@ impl Judge {
         }
     }
 
+    /// What other runtimes would refuse too, when all is made for them.
+    fn runtime(&mut self, request: &Request, facts: &Facts) {
+        if facts.runtime == Runtime::Gvisor && facts.uid != 0 {
+            self.refuse(
+                "runtime",
+                "gvisor needs root: runsc makes no container for other users with create and start",
+            );
+        }
+        if facts.runtime != Runtime::Native && (request.terminal || request.console_socket.is_some()) {
+            self.refuse("terminal, console-socket", "only with nucleus-runtime");
+        }
+    }
+
     /// The limits that are left out.
     fn limits(&mut self, request: &Request, facts: &Facts) -> Controllers {
         if self.rules.limits == Limits::MemoryRequired && request.memory.is_none() {
@@ -398,7 +409,7 @@ impl Judge {
         let what = "this runtime does not enforce Landlock";
         let asked = request.landlock_policy.is_some() || request.policy_lock.is_some();
         // All of it is for the native runtime; gVisor's kernel stands in its place, unless a version is demanded.
-        let replaced = facts.gvisor && self.rules.landlock == Landlock::Full && !asked;
+        let replaced = facts.runtime == Runtime::Gvisor && self.rules.landlock == Landlock::Full && !asked;
         if replaced {
             self.warnings
                 .push(format!("landlock-policy: {what}, gVisor has a kernel of its own"));
@@ -437,7 +448,7 @@ mod tests {
             holds_rootfs: true,
             rootfs_fixed: false,
             kernel: None,
-            gvisor: false,
+            runtime: Runtime::Native,
         }
     }
 

@@ -77,11 +77,6 @@ impl Network {
             Self::GvisorHost => "gvisor-host",
         }
     }
-
-    /// Whether it is the host's, where no rule of ours holds.
-    pub fn is_hosts(self) -> bool {
-        matches!(self, Self::Host | Self::GvisorHost)
-    }
 }
 
 /// How gVisor catches system calls.

@@ -10,6 +10,7 @@ use crate::facts::{Facts, Program, Runtime};
 use crate::foreign;
 use crate::launch::{self, Launch};
 use crate::native;
+use crate::reach::Space;
 use crate::request::Request;
 use crate::secrets;
 use crate::start;
@@ -57,16 +58,6 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
     let waiting = native::start_early(&program, &request, call);
     let facts = Facts::of(&program, &request);
     let mut decided = decide_by(&request, program, &facts, terminal, call.quiet)?;
-    anyhow::ensure!(
-        decided.program.kind == Runtime::Native || request.console_socket.is_none() && !request.terminal,
-        "terminal, console-socket: only with nucleus-runtime"
-    );
-    anyhow::ensure!(
-        decided.program.kind == Runtime::Native
-            || decided.launch.bridge.is_none()
-            || rustix::process::geteuid().is_root(),
-        "network: bridge without root: only with nucleus-runtime, which takes over a network that it cannot join"
-    );
     // Nobody would be there to hold the workload to it.
     anyhow::ensure!(
         !call.detach || request.timeout.is_none(),
@@ -126,7 +117,9 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
 /// Where gVisor has to be started to have the network that was made.
 fn gvisor_network(decided: &Decided) -> Option<PathBuf> {
     let bridge = decided.launch.bridge.as_ref()?;
-    (decided.program.kind == Runtime::Gvisor).then(|| bridge.namespace.clone())
+    Space::Ruled
+        .is_entered(decided.program.kind)
+        .then(|| bridge.namespace.clone())
 }
 
 #[expect(clippy::print_stderr, reason = "warnings are for the caller")]

@@ -170,6 +170,16 @@ fn what_a_user_cannot_have_is_said() {
         .fails_with(&["workspace: "]);
     user.nucleus(&["--root", "/nowhere/x", "ps"])
         .fails_with(&["/nowhere/x", "Permission denied"]);
+    // Before anything is made for a runtime that would only then refuse it.
+    user.sh(&["--runtime", "gvisor", "--runsc", "/bin/true"], "true")
+        .fails_with(&["runtime: gvisor needs root"]);
+    user.sh(&["--runtime", "/bin/true", "--network", "bridge"], "true")
+        .fails_with(&["network: bridge without root: only with nucleus-runtime"]);
+    user.sh(
+        &["--runtime", "/bin/true", "--console-socket", "/tmp/socket"],
+        "true",
+    )
+    .fails_with(&["terminal, console-socket: only with nucleus-runtime"]);
     let other = user.place.path("other");
     fs::create_dir(&other).expect("mkdir");
     user.nucleus(&["--root", other.to_str().expect("UTF-8"), "ps"])

@@ -10,10 +10,11 @@ pub use process::user_name;
 use crate::block_io;
 use crate::delegation::{self, Cgroups, Place};
 use crate::egress::Bridge;
-use crate::facts::Facts;
+use crate::facts::{Facts, Runtime};
 use crate::mode::{Decision, Violation};
 use crate::parse;
-use crate::request::{Network, Request};
+use crate::reach::Space;
+use crate::request::Request;
 use nucleus_policy::Digest;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -194,6 +195,7 @@ pub fn resolve(
     if request.pids.is_some_and(|pids| pids < 1) {
         faults.push("pids", "not a number of processes of at least 1".into());
     }
+    let space = Space::of(request.network());
     let io = request.io.iter().map(|text| block_io::parse(text));
     let io: Vec<block_io::Limits> = io.filter_map(|parsed| faults.note("io", parsed)).collect();
     let io = if left_out.io { Vec::new() } else { io };
@@ -235,13 +237,13 @@ pub fn resolve(
         cpus: request.cpus.filter(|_| !left_out.cpu),
         pids: request.pids.filter(|_| !left_out.pids),
         // gVisor takes it and does not count.
-        rlimit_nproc: (!(facts.gvisor || !left_out.pids && request.pids.is_some()))
+        rlimit_nproc: (!(facts.runtime == Runtime::Gvisor || !left_out.pids && request.pids.is_some()))
             .then(|| request.pids.unwrap_or(PROCESSES)),
         io,
         clocks,
         console_socket: request.console_socket.clone(),
-        host_network: request.network().is_hosts(),
-        bridge: (request.network() == Network::Bridge).then(|| Bridge::resolve(request, &mut faults)),
+        host_network: space == Space::Host,
+        bridge: (space == Space::Ruled).then(|| Bridge::resolve(request, &mut faults)),
         cgroups_path: facts.cgroups.path(request, &name, left_out),
         delegated: match facts.cgroups {
             Cgroups::Delegated(place, _) => Some(place),
