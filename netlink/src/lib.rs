@@ -1,17 +1,23 @@
-//! `NETLINK_ROUTE` messages: built and read with every length checked. `netlink(7)`, `rtnetlink(7)`.
+//! Netlink messages: built and read with every length checked. `netlink(7)`, `rtnetlink(7)`.
 //!
 //! A length that does not fit its field is refused, never cut (CVE-2021-43784), and an answer is believed only
 //! as far as it was received.
 
+mod attributes;
+mod batch;
+
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, send, socket_with,
 };
 
 use std::borrow::Cow;
 use std::fmt;
+
+pub use attributes::Attributes;
+pub use batch::Refused;
 
 /// A failed call, or an answer or a value that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +118,15 @@ impl Request {
         self.attribute(kind, &value.to_ne_bytes())
     }
 
+    /// Adds attributes that were made apart.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute), of the first of them that is too long.
+    pub fn with(mut self, attributes: Attributes) -> Result<Self, Error> {
+        self.bytes.extend(attributes.finish()?);
+        Ok(self)
+    }
+
     fn finish(mut self, flags: u16, sequence: u32) -> Result<Vec<u8>, Error> {
         let length = u32::try_from(self.bytes.len())
             .map_err(|_| Error::finding("netlink message longer than 4 GiB"))?;
@@ -150,7 +165,7 @@ fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// A `NETLINK_ROUTE` socket. It belongs to the network namespace in which it was made.
+/// A netlink socket. It belongs to the network namespace in which it was made.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -158,16 +173,28 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A socket of the calling process's network namespace.
+    /// A `NETLINK_ROUTE` socket of the calling thread's network namespace.
     ///
     /// # Errors
     /// As `socket(2)`.
     pub fn open() -> Result<Self, Error> {
+        Self::of_protocol(None)
+    }
+
+    /// A `NETLINK_NETFILTER` socket of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// As `socket(2)`.
+    pub fn open_netfilter() -> Result<Self, Error> {
+        Self::of_protocol(Some(NETFILTER))
+    }
+
+    fn of_protocol(protocol: Option<Protocol>) -> Result<Self, Error> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            None,
+            protocol,
         )
         .map_err(Error::of("socket AF_NETLINK"))?;
         Ok(Self { fd, sequence: 0 })
@@ -230,7 +257,7 @@ impl Socket {
         let mut buffer = vec![0; LONGEST_ANSWER];
         let mut whole = true;
         loop {
-            let length = self.receive(&mut buffer, call)?;
+            let length = self.receive(&mut buffer, RecvFlags::empty(), call)?;
             for message in Messages::new(&buffer[..length]) {
                 let message =
                     message.ok_or_else(|| Error::finding(format!("{call}: cut netlink message")))?;
@@ -253,9 +280,9 @@ impl Socket {
         }
     }
 
-    fn receive(&self, buffer: &mut [u8], call: &'static str) -> Result<usize, Error> {
+    fn receive(&self, buffer: &mut [u8], flags: RecvFlags, call: &'static str) -> Result<usize, Error> {
         loop {
-            let (length, real, from) = match recvfrom(&self.fd, &mut *buffer, RecvFlags::TRUNC) {
+            let (length, real, from) = match recvfrom(&self.fd, &mut *buffer, RecvFlags::TRUNC | flags) {
                 Err(Errno::INTR) => continue,
                 result => result.map_err(Error::of(call))?,
             };
@@ -275,6 +302,19 @@ impl Socket {
 fn error_code(payload: &[u8]) -> Option<i32> {
     let code = i32::from_ne_bytes(*payload.first_chunk()?);
     (code > -4096 && code <= 0).then(|| -code)
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.fd
+    }
+}
+
+impl From<OwnedFd> for Socket {
+    /// A socket that was opened elsewhere. Only one process speaks through it at a time.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, sequence: 0 }
+    }
 }
 
 impl AsFd for Socket {

@@ -5,17 +5,25 @@ use crate::egress::{Egress, Protocol, Publish};
 use crate::host::{self, Changed, Locked};
 use crate::link::{self, Link, Target};
 use crate::namespace::{self, Space};
+use crate::nftables::{self, Transaction};
 use crate::pool::{Addresses, GATEWAY6, PREFIX, Pool};
-use crate::{Error, firewall, nft, own, rules, table};
+use crate::removal::Rest;
+use crate::table::Element;
+use crate::{Error, firewall, own, rules, table};
 use ipnet::Ipv4Net;
 use nucleus_netlink::Socket;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What the alias of a sandbox's link begins with; behind it is the path of the record.
+const ALIAS: &str = "nucleus sandbox ";
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -37,8 +45,8 @@ pub struct Wish {
 struct Record {
     /// The alias of its link.
     alias: String,
-    /// Elements of the shared table.
-    elements: Vec<String>,
+    /// What it has in the shared table.
+    elements: Vec<Element>,
 }
 
 /// A network that is being prepared.
@@ -53,6 +61,8 @@ pub struct Preparing {
 pub struct Network {
     /// The namespace.
     pub namespace: OwnedFd,
+    /// For the rules in it.
+    pub rules: Socket,
     /// The sandbox's addresses.
     pub addresses: Addresses,
     /// What the caller should know.
@@ -61,6 +71,7 @@ pub struct Network {
 
 #[derive(Debug)]
 struct Connected {
+    rules: Socket,
     addresses: Addresses,
     warnings: Vec<String>,
 }
@@ -68,13 +79,11 @@ struct Connected {
 /// Begins; returns when there is a namespace, and goes on in threads of its own.
 ///
 /// # Errors
-/// There is no nft(8), or no namespace can be made.
+/// No namespace can be made.
 pub fn begin(wish: Wish) -> Result<Preparing, Error> {
-    let nft = nft::find()?;
     let (made, space) = mpsc::channel();
-    let text = rules::inside(&wish.egress, &wish.published);
-    let program = nft.clone();
-    let ruled = thread(move || namespace::make(&program, &text, &made));
+    let inside = rules::inside(&wish.egress, &wish.published);
+    let ruled = thread(move || namespace::make(inside, &made));
     let Ok(space) = space.recv() else {
         ruled.join().map_err(|_| Error::Thread)??;
         return Err(Error::Thread);
@@ -83,7 +92,7 @@ pub fn begin(wish: Wish) -> Result<Preparing, Error> {
         .namespace
         .try_clone()
         .map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
-    let rest = thread(move || connect(&wish, space, ruled, &nft));
+    let rest = thread(move || connect(&wish, space, ruled));
     Ok(Preparing {
         namespace: Some(namespace),
         rest: Some(rest),
@@ -112,11 +121,12 @@ impl Preparing {
     /// What could not be made. What was, [`remove`] takes back.
     pub fn finish(mut self) -> Result<Network, Error> {
         let rest = self.rest.take().ok_or(Error::Thread)?;
-        let Connected { addresses, warnings } = rest.join().map_err(|_| Error::Thread)??;
+        let connected = rest.join().map_err(|_| Error::Thread)??;
         Ok(Network {
             namespace: self.namespace.take().ok_or(Error::Thread)?,
-            addresses,
-            warnings,
+            rules: connected.rules,
+            addresses: connected.addresses,
+            warnings: connected.warnings,
         })
     }
 }
@@ -133,12 +143,12 @@ impl Drop for Preparing {
 fn connect(
     wish: &Wish,
     mut space: Space,
-    ruled: JoinHandle<Result<(), Error>>,
-    nft: &Path,
+    ruled: JoinHandle<Result<Socket, Error>>,
 ) -> Result<Connected, Error> {
     let mut host = open_socket()?;
+    let mut shared = nftables::open()?;
     let mut record = Record {
-        alias: format!("nucleus sandbox {}", wish.record.display()),
+        alias: format!("{ALIAS}{}", wish.record.display()),
         ..Record::default()
     };
     write(&wish.record, &record)?;
@@ -146,9 +156,9 @@ fn connect(
     let links = link::links(&mut host)?;
     let routes = link::routes(&mut host)?;
     collision(wish.pool, &links, &routes)?;
-    let shared = share(&mut host, &mut locked, &links, nft)?;
+    let warnings = share(&mut host, &mut shared, &mut locked, &links)?;
     // From here on there is a way out: not before the rules.
-    ruled.join().map_err(|_| Error::Thread)??;
+    let rules = ruled.join().map_err(|_| Error::Thread)??;
     let addresses = claim(wish, &mut host, &space, mtu(&links, &routes))?;
     let own = own::addresses().map_err(|error| Error::io("read", Path::new(own::SOURCE), error))?;
     // Beside another sandbox the gateway is one of the host's own already.
@@ -162,10 +172,13 @@ fn connect(
     write(&wish.record, &record)?;
     outside(&mut host, &addresses, &record.alias, &wish.published)?;
     inside(&mut space.socket, &addresses)?;
-    let warnings = shared.end(nft)?;
-    publish(wish, &record.elements, nft)?;
+    publish(wish, &record.elements, &mut shared)?;
     drop(locked);
-    Ok(Connected { addresses, warnings })
+    Ok(Connected {
+        rules,
+        addresses,
+        warnings,
+    })
 }
 
 fn open_socket() -> Result<Socket, Error> {
@@ -203,22 +216,25 @@ fn mtu(links: &BTreeMap<String, Link>, routes: &[link::Route]) -> u32 {
     link.map_or(1500, |link| link.mtu.clamp(1280, 65_535))
 }
 
-/// The shared table, while nft(8) makes it or looks for it.
-enum Shared {
-    Made(nft::Begun, Changed, Option<String>),
-    Sought(nft::Begun, Changed),
-}
-
+/// Makes the shared table where there is none.
 fn share(
     host: &mut Socket,
+    shared: &mut Socket,
     locked: &mut Locked,
     links: &BTreeMap<String, Link>,
-    nft: &Path,
-) -> Result<Shared, Error> {
+) -> Result<Vec<String>, Error> {
+    const MAKE: &str = "make the host's table";
     let before = locked.changed;
     if before.table && link::in_use(links) {
-        let look = format!("list chain inet {} forward\n", rules::TABLE);
-        return Ok(Shared::Sought(nft::begin(nft, &look)?, before));
+        if !nftables::there_is(shared)? {
+            // Somebody has emptied all tables (`nft flush ruleset`): those that run get theirs back.
+            let mut all = table::anew(before);
+            for record in links.values().filter_map(|link| link.alias.strip_prefix(ALIAS)) {
+                table::add(&mut all, &read(Path::new(record)).unwrap_or_default().elements);
+            }
+            all.commit(shared, MAKE)?;
+        }
+        return Ok(Vec::new());
     }
     let (four, six) = host::forwarding_off()?;
     // With forwarding a host forgets what routers tell it, its way to the world included.
@@ -235,44 +251,44 @@ fn share(
         forward6: before.forward6 || six && !told,
     };
     locked.note(changed)?;
-    let begun = nft::begin(nft, &table::new(changed))?;
+    // One of a killed `nucleus` may be there.
+    let whole = if nftables::there_is(shared)? {
+        table::anew(changed)
+    } else {
+        table::new(changed)
+    };
+    whole.commit(shared, MAKE)?;
     host::set_forwarding(changed, true)?;
-    Ok(Shared::Made(begun, changed, warning))
+    let mut warnings = firewall::warnings(shared)?;
+    warnings.extend(warning);
+    Ok(warnings)
 }
 
-impl Shared {
-    /// Waits for it.
-    fn end(self, nft: &Path) -> Result<Vec<String>, Error> {
-        const MAKE: &str = "make the host's table";
-        let (listed, warning) = match self {
-            // One of a killed `nucleus` may be there.
-            Self::Made(begun, changed, warning) => match begun.end(MAKE) {
-                Ok(listed) => (listed, warning),
-                Err(_) => (nft::apply(nft, &table::anew(changed), MAKE)?, warning),
-            },
-            // Somebody may have emptied all tables; what was published before is lost then.
-            Self::Sought(begun, changed) => match begun.end("look for the host's table") {
-                Ok(_) => return Ok(Vec::new()),
-                Err(_) => (nft::apply(nft, &table::anew(changed), MAKE)?, None),
-            },
-        };
-        let mut warnings = firewall::warnings(nft, &listed)?;
-        warnings.extend(warning);
-        Ok(warnings)
-    }
-}
+/// How long it may take until an address is free whose sandbox has ended.
+const FREE: Duration = Duration::from_secs(10);
 
 fn claim(wish: &Wish, host: &mut Socket, space: &Space, mtu: u32) -> Result<Addresses, Error> {
-    for number in wish.pool.order(&wish.name) {
-        let addresses = wish.pool.addresses(number);
-        if link::make(host, &addresses, mtu, space.namespace.as_fd())?.is_some() {
-            return Ok(addresses);
+    let begun = Instant::now();
+    loop {
+        for number in wish.pool.order(&wish.name) {
+            let addresses = wish.pool.addresses(number);
+            if link::make(host, &addresses, mtu, space.namespace.as_fd())?.is_some() {
+                return Ok(addresses);
+            }
         }
+        // The kernel takes its time over the links of those that have ended.
+        let links = link::links(host)?;
+        let ending = (0..wish.pool.size())
+            .filter_map(|number| links.get(&wish.pool.addresses(number).link))
+            .any(|link| link.alias.is_empty());
+        if !ending || begun.elapsed() > FREE {
+            return Err(Error::Exhausted {
+                pool: wish.pool.network(),
+                size: wish.pool.size(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
-    Err(Error::Exhausted {
-        pool: wish.pool.network(),
-        size: wish.pool.size(),
-    })
 }
 
 fn outside(
@@ -312,29 +328,29 @@ fn inside(socket: &mut Socket, addresses: &Addresses) -> Result<(), Error> {
     Ok(())
 }
 
-fn publish(wish: &Wish, elements: &[String], nft: &Path) -> Result<(), Error> {
+fn publish(wish: &Wish, elements: &[Element], shared: &mut Socket) -> Result<(), Error> {
     for publish in &wish.published {
         listening(publish)?;
     }
     for (number, element) in elements.iter().enumerate() {
-        let text = table::with("create", std::slice::from_ref(element));
-        let added = nft::apply(nft, &text, "publish a port");
-        if added
-            .as_ref()
-            .is_err_and(|error| error.to_string().contains("File exists"))
-        {
-            // What is not ours is not to be taken back.
-            let record = Record {
-                elements: elements[..number].to_vec(),
-                ..read(&wish.record)?
-            };
-            write(&wish.record, &record)?;
-            return Err(Error::PortTaken {
-                port: element.clone(),
-                by: "another sandbox (nucleus ps)".into(),
-            });
-        }
-        added?;
+        let added = table::create(element).commit(shared, "publish a port");
+        let Err(error) = added else { continue };
+        // What is not ours is not to be taken back.
+        let record = Record {
+            elements: elements[..number].to_vec(),
+            ..read(&wish.record)?
+        };
+        write(&wish.record, &record)?;
+        return Err(match error {
+            Error::Rules { source, .. } if matches!(source.errno, Some(Errno::EXIST | Errno::BUSY)) => {
+                Error::PortTaken {
+                    port: element.to_string(),
+                    by: "another sandbox".into(),
+                    remedy: "end that one (nucleus ps lists them)".into(),
+                }
+            }
+            other => other,
+        });
     }
     Ok(())
 }
@@ -352,7 +368,8 @@ fn listening(publish: &Publish) -> Result<(), Error> {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 return Err(Error::PortTaken {
                     port: publish.to_string(),
-                    by: "a program that listens there".into(),
+                    by: "a program of the host that listens there".into(),
+                    remedy: "end it (ss -lnp shows which)".into(),
                 });
             }
             Err(error) if publish.address.is_some() => {
@@ -373,45 +390,56 @@ fn read(path: &Path) -> Result<Record, Error> {
     Ok(serde_json::from_slice(&text).unwrap_or_default())
 }
 
-/// Takes back what a record tells of: the link, its elements of the shared table, and the table with the last link.
-/// What is gone already is none to take back.
+/// Takes back what a record tells of: its elements of the shared table, and the table with the last link; and the link,
+/// which is nobody's any more at once and gone with the [`Rest`]. What is gone already is none to take back.
 ///
 /// # Errors
 /// What could not be taken back.
-pub fn remove(record: &Path) -> Result<(), Error> {
+pub fn remove(record: &Path) -> Result<Rest, Error> {
     let Record { alias, elements } = match read(record) {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Rest::nothing());
+        }
         record => record?,
     };
     let mut host = open_socket()?;
-    for link in link::links(&mut host)?.into_values() {
-        if !alias.is_empty() && link.alias == alias {
-            link::remove(&mut host, link.index)?;
+    let links = link::links(&mut host)?.into_values();
+    let links: Vec<u32> = links
+        .filter(|link| !alias.is_empty() && link.alias == alias)
+        .map(|link| link.index)
+        .collect();
+    let mut shared = None;
+    if let Some(locked) = Locked::wait(&host, false)? {
+        let mut rules = nftables::open()?;
+        for link in &links {
+            link::disown(&mut host, *link)?;
         }
+        tidy(&mut host, &mut rules, locked, &elements)?;
+        shared = Some(rules);
     }
-    tidy(&mut host, &elements)
+    Ok(Rest::new(host, links, shared))
 }
 
-fn tidy(host: &mut Socket, elements: &[String]) -> Result<(), Error> {
-    let Some(mut locked) = Locked::wait(host, false)? else {
-        return Ok(());
-    };
-    let nft = nft::find()?;
+fn tidy(
+    host: &mut Socket,
+    shared: &mut Socket,
+    mut locked: Locked,
+    elements: &[Element],
+) -> Result<(), Error> {
     if link::in_use(&link::links(host)?) {
         for element in elements {
-            // An element that is another sandbox's by now cannot be added, and stays.
-            let both = [
-                table::with("add", std::slice::from_ref(element)),
-                table::with("delete", std::slice::from_ref(element)),
-            ];
-            let _ = nft::apply(&nft, &both.concat(), "take a port back");
+            // One that is another sandbox's by now stays; and where all tables were emptied there is none.
+            let _ = table::take_back(element).commit(shared, "take a port back");
         }
         return Ok(());
     }
     let changed = locked.changed;
     if changed.table {
-        let text = format!("add table inet {0}\ndelete table inet {0}\n", rules::TABLE);
-        nft::apply(&nft, &text, "remove the host's table")?;
+        if nftables::there_is(shared)? {
+            let mut all = Transaction::new();
+            all.delete_table();
+            all.commit(shared, "remove the host's table")?;
+        }
         host::set_forwarding(changed, false)?;
         locked.note(Changed::default())?;
     }

@@ -169,6 +169,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// Its number in packets: `IPPROTO_*`.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

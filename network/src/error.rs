@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 /// Why a sandbox has no network, or could not be freed of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The rules cannot be loaded.
-    #[error(
-        "network: there is no nft program, which holds the rules of egress: apt install nftables (or your system's package of it)"
-    )]
-    NoNft,
-    /// nft(8) refuses.
-    #[error("network: nft: {what}: {why}")]
+    /// The kernel does not take rules, or does not tell of them.
+    #[error("network: rules: {what}{}{object}{remedy}", if object.is_empty() { "" } else { ": " })]
     Rules {
-        /// What it was to do.
+        /// What was to be done.
         what: &'static str,
-        /// What it says.
-        why: String,
+        /// The table, set or chain.
+        object: String,
+        /// What can be done about it.
+        remedy: &'static str,
+        /// Why.
+        source: nucleus_netlink::Error,
     },
     /// A call with a path failed.
     #[error("network: {call} {}", path.display())]
@@ -67,12 +66,14 @@ pub enum Error {
         pool: Ipv4Net,
     },
     /// A port of the host is taken.
-    #[error("publish: port {port} of the host is taken by {by}")]
+    #[error("publish: port {port} of the host is taken by {by}: {remedy}, or publish at another port")]
     PortTaken {
-        /// The port.
+        /// The port and its protocol.
         port: String,
         /// By whom.
         by: String,
+        /// How it becomes free.
+        remedy: String,
     },
     /// A network without root.
     #[error(transparent)]

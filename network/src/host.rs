@@ -49,8 +49,7 @@ impl Locked {
             .map_err(Error::call("getsockopt SO_NETNS_COOKIE (Linux 5.14)"))?;
         let directory = Path::new(DIRECTORY);
         let path = directory.join(cookie.to_string());
-        // nft(8) inherits it: a call that outlives a killed `nucleus` still has the lock until it is done.
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let flags = if make { flags | OFlags::CREATE } else { flags };
             let file = match open(&path, flags, Mode::RUSR | Mode::WUSR) {

@@ -1,20 +1,21 @@
-//! The rules of a sandbox's network, wherever their owner is: what nft(8) is asked about them.
+//! The rules of a sandbox's network, whoever made it.
 
 use crate::admit::{Admit, NotAdmitted};
 use crate::counts::{self, Refused};
-use crate::rootless::{self, CLONE_NEWNET, Space};
-use crate::{Error, namespace, nft, rules};
-use nucleus_sys::clone::enter_in_child;
+use crate::nftables::{self, Transaction};
+use crate::rootless::{self, Space};
+use crate::{Error, namespace, rules};
+use nucleus_netlink::Socket;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 /// The rules of one network namespace.
 #[derive(Debug)]
 pub struct Rules {
-    nft: PathBuf,
+    /// It belongs to the namespace.
+    socket: Socket,
     owner: Owner,
 }
 
@@ -23,30 +24,29 @@ pub struct Rules {
 pub enum Owner {
     /// The host's root, in whose user namespace the network was made.
     Root(OwnedFd),
-    /// A user, through namespaces of its own.
+    /// A user, in a user namespace of its own.
     User(Space),
 }
 
 impl Rules {
-    /// Those of a network that this process has made.
-    ///
-    /// # Errors
-    /// There is no nft(8).
-    pub fn new(owner: Owner) -> Result<Self, Error> {
-        let nft = nft::find()?;
-        Ok(Self { nft, owner })
+    /// Those of a network that this process has made, with a socket that was opened in it.
+    pub fn new(owner: Owner, socket: Socket) -> Self {
+        Self { socket, owner }
     }
 
     /// Those of a running workload, made by `user` without root.
     ///
     /// # Errors
-    /// There is no such process, or no nft(8).
+    /// There is no such process, or it is somebody else's.
     pub fn of(pid: i32, user: bool) -> Result<Self, Error> {
-        Self::new(if user {
-            Owner::User(Space::of(pid)?)
-        } else {
-            Owner::Root(namespace::open(&namespace::of(pid))?)
-        })
+        if user {
+            let space = Space::of(pid)?;
+            let socket = space.rules()?;
+            return Ok(Self::new(Owner::User(space), socket));
+        }
+        let namespace = namespace::open(&namespace::of(pid))?;
+        let socket = namespace::rules_of(namespace.as_fd())?;
+        Ok(Self::new(Owner::Root(namespace), socket))
     }
 
     /// Their namespace.
@@ -65,75 +65,75 @@ impl Rules {
         }
     }
 
-    /// The same rules.
+    /// The same rules, through a socket of their own.
     ///
     /// # Errors
-    /// As dup(2).
+    /// As dup(2), and what keeps a socket from being opened there.
     pub fn try_clone(&self) -> Result<Self, Error> {
-        let owner = match &self.owner {
-            Owner::Root(namespace) => Owner::Root(duplicate(namespace)?),
-            Owner::User(space) => Owner::User(space.try_clone()?),
-        };
-        Ok(Self {
-            nft: self.nft.clone(),
-            owner,
-        })
-    }
-
-    /// The descriptors that they are known by: one, or those of [`Space::into_fds`].
-    pub fn into_fds(self) -> Vec<OwnedFd> {
-        match self.owner {
-            Owner::Root(namespace) => vec![namespace],
-            Owner::User(space) => space.into_fds().into(),
+        match &self.owner {
+            Owner::Root(namespace) => {
+                let copy = namespace.try_clone();
+                let copy = copy.map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
+                let socket = namespace::rules_of(copy.as_fd())?;
+                Ok(Self::new(Owner::Root(copy), socket))
+            }
+            Owner::User(space) => {
+                let socket = space.rules()?;
+                Ok(Self::new(Owner::User(space.try_clone()?), socket))
+            }
         }
     }
 
-    /// Loads a text, whole or not at all.
+    /// The descriptors that they are known by: the socket, and then the namespace, or those of [`Space::into_fds`].
+    pub fn into_fds(self) -> Vec<OwnedFd> {
+        let mut all = vec![self.socket.into()];
+        match self.owner {
+            Owner::Root(namespace) => all.push(namespace),
+            Owner::User(space) => all.extend(space.into_fds()),
+        }
+        all
+    }
+
+    /// What [`into_fds`](Self::into_fds) gave; `None` if it is something else.
+    pub fn from_fds(fds: Vec<OwnedFd>) -> Option<Self> {
+        let mut fds = fds.into_iter();
+        let socket = fds.next()?.into();
+        let owner = match <[OwnedFd; 3]>::try_from(fds.collect::<Vec<_>>()) {
+            Ok([outer, network, inner]) => Owner::User(Space::from_fds(outer, network, inner)),
+            Err(one) => Owner::Root(one.into_iter().next()?),
+        };
+        Some(Self::new(owner, socket))
+    }
+
+    /// Makes a change, whole or not at all.
     ///
     /// # Errors
-    /// What nft(8) says.
-    pub fn load(&self, text: &str, what: &'static str) -> Result<(), Error> {
-        nft::begin_with(self.command()?, text)?.end(what).map(drop)
+    /// What the kernel has against it.
+    pub fn change(&mut self, change: Transaction, what: &'static str) -> Result<(), Error> {
+        change.commit(&mut self.socket, what)
     }
 
     /// What was refused until now.
     ///
     /// # Errors
-    /// What nft(8) says.
-    pub fn refused(&self) -> Result<Refused, Error> {
-        let arguments = ["-j", "list", "table", "inet", rules::TABLE];
-        counts::parse(&nft::ask_with(self.command()?, &arguments)?)
+    /// The kernel's.
+    pub fn refused(&mut self) -> Result<Refused, Error> {
+        counts::read(&mut self.socket)
     }
 
     /// All that is in force in the namespace, without what changes by itself: the same text for the same rules.
     ///
     /// # Errors
-    /// What nft(8) says.
-    pub fn in_force(&self) -> Result<String, Error> {
-        counts::lasting(&nft::ask_with(self.command()?, &["-j", "list", "ruleset"])?)
+    /// The kernel's.
+    pub fn in_force(&mut self) -> Result<String, Error> {
+        nftables::in_force(&mut self.socket)
     }
-
-    fn command(&self) -> Result<Command, Error> {
-        let mut command = Command::new(&self.nft);
-        match &self.owner {
-            Owner::Root(namespace) => {
-                enter_in_child(&mut command, vec![(duplicate(namespace)?, CLONE_NEWNET)]);
-            }
-            Owner::User(space) => space.as_owner(&mut command)?,
-        }
-        Ok(command)
-    }
-}
-
-fn duplicate(namespace: &OwnedFd) -> Result<OwnedFd, Error> {
-    let copy = namespace.try_clone();
-    copy.map_err(|error| Error::io("dup", Path::new("the namespace"), error))
 }
 
 impl Admit for Rules {
     fn admit(&mut self, addresses: &[(IpAddr, Duration)]) -> Result<(), NotAdmitted> {
-        let loaded = self.load(&rules::admitted(addresses), "permit the addresses of a name");
-        loaded.map_err(|error| NotAdmitted(Box::new(error)))
+        let changed = self.change(rules::admitted(addresses), "permit the addresses of a name");
+        changed.map_err(|error| NotAdmitted(Box::new(error)))
     }
 }
 

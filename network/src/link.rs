@@ -127,8 +127,8 @@ pub fn links(socket: &mut Socket) -> Result<BTreeMap<String, Link>, Error> {
     all.map_err(Error::link("list the links"))
 }
 
-/// Whether a sandbox has a link. One without an alias, seen by who holds the lock, is of a `nucleus` that was killed
-/// while it made it, and goes by itself.
+/// Whether a sandbox has a link. One without an alias, seen by who holds the lock, is of one that has ended, or of a
+/// `nucleus` that was killed while it made it, and goes by itself.
 pub fn in_use(links: &BTreeMap<String, Link>) -> bool {
     let mut links = links.iter();
     links.any(|(name, link)| name.starts_with(PREFIX) && !link.alias.is_empty())
@@ -231,14 +231,36 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<u32, Error> {
     found.ok_or(Error::Thread)
 }
 
+/// The request to remove a link, and its other end. The kernel's answer to it takes tens of milliseconds.
+///
+/// # Errors
+/// None in practice.
+pub fn removal(index: u32) -> Request {
+    Request::new(RTM_DELLINK, 0, &link_message(index, 0, 0))
+}
+
 /// Removes a link, and its other end; one that is gone is none to remove.
 ///
 /// # Errors
 /// The kernel's.
 pub fn remove(socket: &mut Socket, index: u32) -> Result<(), Error> {
-    let request = Request::new(RTM_DELLINK, 0, &link_message(index, 0, 0));
-    match socket.change(request, "RTM_DELLINK") {
-        Err(error) if error.errno != Some(Errno::NODEV) => Err(Error::link("remove the link")(error)),
+    gone(socket.change(removal(index), "RTM_DELLINK"), "remove the link")
+}
+
+/// Notes that a link is nobody's any more. One that is gone is none.
+///
+/// # Errors
+/// The kernel's.
+pub fn disown(socket: &mut Socket, index: u32) -> Result<(), Error> {
+    let disowned = Request::new(RTM_NEWLINK, 0, &link_message(index, 0, 0))
+        .attribute(IFLA_IFALIAS, &[])
+        .and_then(|request| socket.change(request, "RTM_NEWLINK"));
+    gone(disowned, "note that the link is nobody's")
+}
+
+fn gone(done: Result<(), nucleus_netlink::Error>, what: &str) -> Result<(), Error> {
+    match done {
+        Err(error) if error.errno != Some(Errno::NODEV) => Err(Error::link(what)(error)),
         _ => Ok(()),
     }
 }

@@ -1,17 +1,19 @@
 //! Being in another network namespace: in a thread of its own, so that this process stays where it is.
 
+use crate::Error;
+use crate::nftables::{self, Transaction};
 use crate::rootless::CLONE_NEWNET;
-use crate::{Error, nft};
 use nucleus_netlink::Socket;
 use nucleus_sys::clone::unshare;
 use nucleus_sys::process::set_interface_up;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
-/// A namespace, and a socket in it.
+/// A namespace, and sockets in it.
 #[derive(Debug)]
 pub struct Space {
     /// The namespace: it is there as long as this, or a process in it.
@@ -20,12 +22,12 @@ pub struct Space {
     pub socket: Socket,
 }
 
-/// Makes a namespace, tells of it, and loads the rules into it. Ends with the calling thread in it: to be called in
-/// one that ends then. The host's user namespace owns it.
+/// Makes a namespace, tells of it, and loads the rules into it; returns the socket for the rules. Ends with the calling
+/// thread in it: to be called in one that ends then. The host's user namespace owns it.
 ///
 /// # Errors
-/// As unshare(2), and what nft(8) says.
-pub fn make(nft: &Path, rules: &str, made: &Sender<Space>) -> Result<(), Error> {
+/// As unshare(2), and what the kernel has against the rules.
+pub fn make(rules: Transaction, made: &Sender<Space>) -> Result<Socket, Error> {
     unshare(CLONE_NEWNET).map_err(Error::call("unshare CLONE_NEWNET"))?;
     let space = Space {
         namespace: open(Path::new("/proc/thread-self/ns/net"))?,
@@ -33,9 +35,26 @@ pub fn make(nft: &Path, rules: &str, made: &Sender<Space>) -> Result<(), Error> 
     };
     // Nobody waits for it only if the other thread has failed, and tells.
     let _ = made.send(space);
-    let loaded = nft::begin(nft, rules)?;
+    let mut socket = nftables::open()?;
+    rules.commit(&mut socket, "load those of egress")?;
     loopback_up().map_err(Error::call("set lo up"))?;
-    loaded.end("load the rules of egress").map(drop)
+    Ok(socket)
+}
+
+/// A socket for the rules of a namespace, made by a thread that enters it and ends.
+///
+/// # Errors
+/// As setns(2), and socket(2).
+pub fn rules_of(namespace: BorrowedFd<'_>) -> Result<Socket, Error> {
+    let opened = std::thread::scope(|scope| {
+        let enter = || {
+            move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+                .map_err(Error::call("setns to the network namespace"))?;
+            nftables::open()
+        };
+        scope.spawn(enter).join()
+    });
+    opened.unwrap_or(Err(Error::Thread))
 }
 
 /// Sets the loopback interface of this thread's namespace up.

@@ -1,15 +1,23 @@
 //! The way back, and what a killed `nucleus` has left behind.
 
-use crate::egress;
+use crate::egress::{self, Network};
 use crate::facts::{Program, Runtime};
 use crate::store::{Sandbox, Store};
+use nucleus_network::bridge;
+use nucleus_network::removal::Rest;
 use std::process::Stdio;
 
-/// Takes back what `run` made. `force`: the runtime may have left its part behind.
+/// Takes back what `run` made, but for what the kernel takes its time over. `force`: the runtime may have left its part
+/// behind.
 ///
 /// # Errors
 /// What could not be removed.
-pub fn remove(store: &Store, program: &Program, sandbox: Sandbox, force: bool) -> Result<(), anyhow::Error> {
+pub fn remove(
+    store: &Store,
+    program: &Program,
+    mut sandbox: Sandbox,
+    force: bool,
+) -> Result<Rest, anyhow::Error> {
     let program = Program::recorded(sandbox.directory()).unwrap_or_else(|| program.clone());
     let there = || match program.kind {
         Runtime::Native => store.runtime_root().join(&sandbox.name).exists(),
@@ -31,10 +39,16 @@ pub fn remove(store: &Store, program: &Program, sandbox: Sandbox, force: bool) -
             anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }
     }
-    if sandbox.networked {
-        nucleus_network::bridge::remove(&egress::record(&sandbox))?;
-    }
-    Ok(sandbox.remove()?)
+    // While the namespace is there, so is the link: the kernel's own removal would be in the way of ours.
+    let network = sandbox.network.take().map(Network::end);
+    let rest = if sandbox.networked {
+        bridge::remove(&egress::record(&sandbox))?
+    } else {
+        Rest::nothing()
+    };
+    drop(network);
+    sandbox.remove()?;
+    Ok(rest)
 }
 
 /// Removes what a killed `nucleus` has left behind. What cannot be removed is told of, and is no reason not to start
@@ -51,7 +65,8 @@ pub fn sweep(store: &Store, program: &Program, quiet: bool) -> Result<(), anyhow
         let Ok(Some(sandbox)) = store.orphan(&name) else {
             continue;
         };
-        match remove(store, program, sandbox, true) {
+        let removed = remove(store, program, sandbox, true).and_then(|rest| Ok(rest.finish()?));
+        match removed {
             Err(error) if !quiet => {
                 let told = format!("{error:#}").replace('\n', "; ");
                 eprintln!("nucleus: warning: {name} was left behind and cannot be removed: {told}");

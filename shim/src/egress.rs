@@ -215,14 +215,15 @@ pub fn finish(
             let sockets = sockets
                 .transpose()
                 .context("bind to port 53 in the sandbox's network")?;
-            (Rules::new(Owner::Root(network.namespace))?, sockets)
+            (Rules::new(Owner::Root(network.namespace), network.rules), sockets)
         }
         Preparing::User => {
-            let (space, sockets) = rootless::Space::make(resolves)?;
-            let rules = Rules::new(Owner::User(space))?;
-            let mut text = rules::inside(&bridge.egress, &bridge.published);
-            text += &rootless::without_host(|address| bridge.egress.means(address))?;
-            rules.load(&text, "load the rules of egress")?;
+            let (space, socket, sockets) = rootless::Space::make(resolves)?;
+            let mut rules = Rules::new(Owner::User(space), socket);
+            let mut all = rules::inside(&bridge.egress, &bridge.published);
+            let host = rootless::of_the_host(|address| bridge.egress.means(address))?;
+            rules::without(&mut all, &host);
+            rules.change(all, "load those of egress")?;
             events.write("network", &json!({"program": "slirp4netns"}))?;
             (rules, sockets)
         }
@@ -271,11 +272,16 @@ impl Network {
         }
     }
 
+    /// Ends who keeps it up here. The network is there as long as what this gives.
+    pub fn end(self) -> Rules {
+        self.rules
+    }
+
     /// The rules in force, as they were made.
     ///
     /// # Errors
     /// They cannot be read.
-    pub fn rules_in_force(&self) -> Result<String, anyhow::Error> {
+    pub fn rules_in_force(&mut self) -> Result<String, anyhow::Error> {
         Ok(self.rules.in_force()?)
     }
 
@@ -284,7 +290,7 @@ impl Network {
     /// # Errors
     /// The counters cannot be read, or as write(2).
     #[expect(clippy::print_stderr, reason = "what was refused is for the caller")]
-    pub fn tell_refused(&self, events: &mut Events, quiet: bool) -> Result<(), anyhow::Error> {
+    pub fn tell_refused(&mut self, events: &mut Events, quiet: bool) -> Result<(), anyhow::Error> {
         if let (Kept::Here(upkeep), false) = (&self.kept, quiet) {
             let refused = upkeep.refused();
             let names: Vec<&str> = refused.iter().map(|(name, _)| name.as_str()).collect();

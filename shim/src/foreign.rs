@@ -43,7 +43,7 @@ pub fn run(
     bundle: &Bundle,
     store: &Store,
     sandbox: &Sandbox,
-    network: Option<&Network>,
+    network: Option<&mut Network>,
     call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {

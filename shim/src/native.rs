@@ -93,13 +93,13 @@ pub fn run(
     store: &Store,
     bundle: &Bundle,
     waiting: Option<Waiting>,
-    network: Option<&Network>,
+    network: Option<&mut Network>,
     call: &Call,
     events: &mut Events,
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
     if call.detach {
-        let (mut runtime, _verified) = decided_start(decided, store, network, call)?;
+        let (mut runtime, _verified) = decided_start(decided, store, network.as_deref(), call)?;
         let keeper =
             (launch.terminal && launch.console_socket.is_none()).then(|| Keeper::start(&bundle.directory));
         let keeper = keeper
@@ -120,7 +120,7 @@ pub fn run(
     let (waiting, _verified) = match waiting {
         Some(waiting) => (waiting, None),
         None => {
-            let (runtime, verified) = decided_start(decided, store, network, call)?;
+            let (runtime, verified) = decided_start(decided, store, network.as_deref(), call)?;
             (Waiting::start(runtime, &launch.name, held, true)?, verified)
         }
     };

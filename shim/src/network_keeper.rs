@@ -4,9 +4,8 @@
 use crate::events::Events;
 use crate::upkeep::{Order, Upkeep};
 use anyhow::Context;
-use nucleus_network::inside::{Owner, Rules};
+use nucleus_network::inside::Rules;
 use nucleus_network::resolver::Sockets;
-use nucleus_network::rootless::Space;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -23,8 +22,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 #[derive(Debug, Serialize, Deserialize)]
 struct Handed {
     order: Order,
-    /// The network's namespace, or outer, network and inner of a user's.
-    namespaces: Vec<i32>,
+    /// What its rules are known by.
+    rules: Vec<i32>,
     /// The resolver's.
     sockets: Vec<i32>,
 }
@@ -44,9 +43,9 @@ impl NetworkKeeper {
     pub fn start(order: &Order, rules: Rules, sockets: Option<Sockets>) -> Result<Self, anyhow::Error> {
         let path = order.directory.join("network.log");
         let log = File::create(&path).map_err(crate::run::at("create", &path))?;
-        let namespaces = rules.into_fds();
+        let rules = rules.into_fds();
         let sockets = sockets.map(Sockets::into_fds).unwrap_or_default();
-        for fd in namespaces.iter().chain(&sockets) {
+        for fd in rules.iter().chain(&sockets) {
             fcntl_setfd(fd, FdFlags::empty()).map_err(io::Error::from)?;
         }
         let mut child = Command::new("/proc/self/exe")
@@ -62,7 +61,7 @@ impl NetworkKeeper {
         let numbers = |fds: &[OwnedFd]| fds.iter().map(AsRawFd::as_raw_fd).collect();
         let handed = Handed {
             order: order.clone(),
-            namespaces: numbers(&namespaces),
+            rules: numbers(&rules),
             sockets: numbers(&sockets),
         };
         let (Some(mut told), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -117,12 +116,8 @@ pub fn main() -> Result<(), anyhow::Error> {
             .map(|number| nucleus_sys::process::inherit(*number))
             .collect()
     };
-    let owner = match <[OwnedFd; 3]>::try_from(inherit(&handed.namespaces)?) {
-        Ok([outer, network, inner]) => Owner::User(Space::from_fds(outer, network, inner)),
-        Err(mut one) => Owner::Root(one.pop().context("no namespace")?),
-    };
+    let rules = Rules::from_fds(inherit(&handed.rules)?).context("no rules")?;
     let sockets = inherit(&handed.sockets)?;
-    let rules = Rules::new(owner)?;
     let network = identity(&File::from(rules.namespace().try_clone_to_owned()?))?;
     let events = Events::open(&handed.order.name, handed.order.events.as_deref())?;
     let sockets = (!sockets.is_empty()).then(|| Sockets::from_fds(sockets));

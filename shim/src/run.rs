@@ -101,6 +101,7 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
         return outcome;
     }
     let removed = remove(&store, &decided.program, sandbox, outcome.is_err());
+    let removed = removed.and_then(|rest| Ok(rest.leave()?));
     let reviewed = copy.map_or(Ok(0), |copy| around::look_at(copy, call.quiet));
     let code = outcome?;
     removed?;
@@ -163,12 +164,12 @@ fn in_sandbox(
     sandbox.root = bundle.kept.take();
     bundle.notify =
         native::notified(&bundle.spec).then(|| store.runtime_root().join(&launch.name).join("notify"));
-    let network = network
+    let mut network = network
         .zip(launch.bridge.as_ref())
         .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))
         .transpose()?;
     if let Some(network) = network
-        .as_ref()
+        .as_mut()
         .filter(|_| call.create || is_checked(&decided.launch.decision.rules, call))
     {
         bundle.rules = Some(network.rules_in_force()?);
@@ -177,9 +178,9 @@ fn in_sandbox(
         start::keep(decided, &mut bundle)?;
     }
     let outcome = if decided.program.kind == Runtime::Native {
-        native::run(decided, store, &bundle, waiting, network.as_ref(), call, events)
+        native::run(decided, store, &bundle, waiting, network.as_mut(), call, events)
     } else {
-        foreign::run(decided, &bundle, store, sandbox, network.as_ref(), call, events)
+        foreign::run(decided, &bundle, store, sandbox, network.as_mut(), call, events)
     };
     match network {
         Some(network) if call.detach => {
@@ -187,7 +188,7 @@ fn in_sandbox(
             let pid = begun.then(|| pid_of(decided, store)).transpose()?;
             network.leave(pid)?;
         }
-        _ => {}
+        network => sandbox.network = network,
     }
     outcome
 }

@@ -1,5 +1,6 @@
 //! Where sandboxes live while they run: a directory each, locked by its supervisor.
 
+use crate::egress::Network;
 use crate::kept::Kept;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, DirBuilder, File};
@@ -59,6 +60,8 @@ pub struct Sandbox {
     pub root: Option<Kept>,
     /// Whether a network was made for it, or may have been.
     pub networked: bool,
+    /// That network, once it is ready.
+    pub network: Option<Network>,
     _lock: File,
 }
 
@@ -172,6 +175,7 @@ impl Store {
             apart: self.open_root().join(name),
             root: None,
             networked: false,
+            network: None,
             _lock: lock,
         })
     }

@@ -5,7 +5,7 @@ use crate::events::Events;
 use nucleus_network::egress::{Egress, Publish};
 use nucleus_network::inside::Rules;
 use nucleus_network::resolver::{Config, Report, Resolver, Sockets};
-use nucleus_network::rootless::{Slirp, Watch};
+use nucleus_network::rootless::{Slirp, Space, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ impl Upkeep {
         events: &Events,
     ) -> Result<Self, anyhow::Error> {
         let refused = Refused::default();
-        let owner = rules.try_clone()?;
+        let space = rules.space().map(Space::try_clone).transpose()?;
         let resolver = match sockets {
             Some(sockets) => {
                 let report = reporter(events.share()?, Arc::clone(&refused));
@@ -73,9 +73,9 @@ impl Upkeep {
             None => None,
         };
         let mut slirp = None;
-        if let Some(space) = owner.space() {
+        if let Some(space) = space {
             slirp = Some(Slirp::start(
-                space,
+                &space,
                 crate::egress::INTERFACE,
                 &order.published,
                 &order.directory,

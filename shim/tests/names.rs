@@ -50,7 +50,7 @@ impl Bed {
     }
 
     fn expect_nothing_left(&self) {
-        assert_eq!(self.world.left(), "");
+        self.world.expect_nothing_left();
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{CLONE_NEWNET, CLONE_NEWUSER, Error, Space};
 use crate::namespace::loopback_up;
 use crate::resolver::Sockets;
+use nucleus_netlink::Socket;
 use nucleus_sys::clone::{Forked, clone3, unshare};
 use nucleus_sys::process::exit_now;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,37 +20,16 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-/// Outer, network, inner; and two sockets for each of two addresses.
-const MOST: usize = 7;
+/// Outer, network, inner; a socket for the rules, and two for each of two addresses.
+const MOST: usize = 8;
 
 /// Calls this program as the holder, and takes what it made.
-pub(super) fn call(resolver: bool) -> Result<(Space, Option<Sockets>), Error> {
-    let failed = |error: io::Error| Error::Holder(error.to_string());
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(|errno| failed(errno.into()))?;
-    let child = Command::new("/proc/self/exe")
-        .arg0("nucleus")
-        .arg("hold-network")
-        .args(resolver.then_some("--resolver"))
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let received = receive(ours.as_fd());
-    let output = child.wait_with_output().map_err(failed)?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Holder(
-            text.trim().trim_start_matches("nucleus: ").to_owned(),
-        ));
-    }
-    let mut fds = received.map_err(failed)?.into_iter();
+pub(super) fn call(resolver: bool) -> Result<(Space, Socket, Option<Sockets>), Error> {
+    let mut fds = taken(|command| {
+        command.args(resolver.then_some("--resolver"));
+        Ok(())
+    })?
+    .into_iter();
     let mut next = || {
         fds.next()
             .ok_or_else(|| Error::Holder("a namespace is missing".into()))
@@ -59,8 +39,51 @@ pub(super) fn call(resolver: bool) -> Result<(Space, Option<Sockets>), Error> {
         network: next()?,
         inner: next()?,
     };
+    let rules = next()?.into();
     let rest: Vec<OwnedFd> = fds.collect();
-    Ok((space, resolver.then(|| Sockets::from_fds(rest))))
+    Ok((space, rules, resolver.then(|| Sockets::from_fds(rest))))
+}
+
+/// Calls this program in a network, as its root, for a socket.
+pub(super) fn open_rules(space: &Space) -> Result<Socket, Error> {
+    let fds = taken(|command| {
+        command.arg("--rules");
+        space.as_owner(command)
+    })?;
+    let socket = fds.into_iter().next().map(Socket::from);
+    socket.ok_or_else(|| Error::Holder("the socket for the rules is missing".into()))
+}
+
+/// What this program hands over when it is called as holder.
+fn taken(with: impl FnOnce(&mut Command) -> Result<(), Error>) -> Result<Vec<OwnedFd>, Error> {
+    let failed = |error: io::Error| Error::Holder(error.to_string());
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| failed(errno.into()))?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("nucleus")
+        .arg("hold-network")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    with(&mut command)?;
+    let child = command.spawn().map_err(failed)?;
+    // With the child alone: what it does not send ends the reading.
+    drop(command);
+    let received = receive(ours.as_fd());
+    let output = child.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::Holder(
+            text.trim().trim_start_matches("nucleus: ").to_owned(),
+        ));
+    }
+    received.map_err(failed)
 }
 
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
@@ -161,8 +184,25 @@ pub fn main(resolver: bool) -> Result<(), Error> {
         super::open("/proc/self/ns/net".into())?,
     ];
     fds.push(inner(uid, gid)?);
+    fds.push(open_socket()?);
     fds.extend(sockets);
     send(rustix::stdio::stdin(), &fds).map_err(failed("hand over"))
+}
+
+/// A process that opens a socket for the rules of the network that it is in, as its root, and hands it over.
+///
+/// # Errors
+/// As socket(2) and sendmsg(2).
+pub fn hand_over_rules() -> Result<(), Error> {
+    let handed = send(rustix::stdio::stdin(), &[open_socket()?]);
+    handed.map_err(|errno| Error::io("hand over", "the socket for the rules")(errno.into()))
+}
+
+fn open_socket() -> Result<OwnedFd, Error> {
+    let socket = Socket::open_netfilter();
+    socket
+        .map(OwnedFd::from)
+        .map_err(|error| Error::Holder(format!("open a socket for the rules: {error}")))
 }
 
 fn send(socket: BorrowedFd<'_>, fds: &[OwnedFd]) -> rustix::io::Result<()> {

@@ -5,7 +5,7 @@
 //!
 //! | namespace | ids | who is in it |
 //! |---|---|---|
-//! | *outer* | the user is its root | nobody, but nft(8) and slirp4netns(1) for a moment each. It owns the network namespace: who changes rules is root here |
+//! | *outer* | the user is its root | nobody, but slirp4netns(1), and for a moment who opens the socket for the rules. It owns the network namespace: who changes rules is root here, or the user outside, who owns outer |
 //! | *inner*, in outer | the user is the user | the runtime, without a capability |
 //! | the container's, in inner | as the bundle says | the workload, with what its policy leaves it there, which is nothing in outer |
 //!
@@ -14,17 +14,17 @@
 mod holder;
 mod slirp;
 
+use crate::own;
 use crate::resolver::Sockets;
-use crate::{own, rules};
+use nucleus_netlink::Socket;
 use nucleus_sys::clone::{enter_in_child, owner_of_namespace, parent_of_user_namespace};
 use rustix::fd::{AsFd, OwnedFd};
-use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-pub use holder::{main, stand_in};
+pub use holder::{hand_over_rules, main, stand_in};
 pub use slirp::{Slirp, Watch};
 
 pub(crate) const CLONE_NEWUSER: i32 = 0x1000_0000;
@@ -32,9 +32,6 @@ pub(crate) const CLONE_NEWNET: i32 = 0x4000_0000;
 
 /// What is written in a bundle in the place of the network namespace's path: the runtime is in it already.
 pub const INHERITED: &str = "/proc/self/ns/net";
-
-/// The counter of what is refused.
-const COUNTED: &str = "counter name \"refused\"";
 
 /// Why a user has no network.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +86,12 @@ pub struct Space {
 }
 
 impl Space {
-    /// Makes them, with loopback up, and the resolver's sockets if they are asked for. There are no rules yet, and no
-    /// way out.
+    /// Makes them, with loopback up, a socket for the rules, and the resolver's sockets if they are asked for. There are
+    /// no rules yet, and no way out.
     ///
     /// # Errors
     /// The host lets no user have a user namespace, or as the calls.
-    pub fn make(resolver: bool) -> Result<(Self, Option<Sockets>), Error> {
+    pub fn make(resolver: bool) -> Result<(Self, Socket, Option<Sockets>), Error> {
         holder::call(resolver)
     }
 
@@ -116,7 +113,16 @@ impl Space {
         })
     }
 
-    /// Lets a command begin as the root of the network: it may change its rules.
+    /// A socket for the rules, opened by a process that is the root of the network: the kernel asks who opened it, and
+    /// who sends.
+    ///
+    /// # Errors
+    /// What that process says.
+    pub fn rules(&self) -> Result<Socket, Error> {
+        holder::open_rules(self)
+    }
+
+    /// Lets a command begin as the root of the network.
     ///
     /// # Errors
     /// As dup(2).
@@ -175,33 +181,12 @@ fn open(path: String) -> Result<OwnedFd, Error> {
     opened.map_err(Error::io("open", path))
 }
 
-/// Rules for nft(8) that go before those of the egress: this host's own addresses are refused, unless they are meant.
-/// slirp4netns reaches them as any process of the user does. Answers to who comes from there to a published port pass.
+/// This host's own addresses but for those that are meant: slirp4netns reaches them as any process of the user does.
 ///
 /// # Errors
 /// The addresses cannot be read.
-pub fn without_host(means: impl Fn(IpAddr) -> bool) -> Result<String, Error> {
+pub fn of_the_host(means: impl Fn(IpAddr) -> bool) -> Result<Vec<IpAddr>, Error> {
     let own = own::addresses().map_err(Error::io("read", own::SOURCE))?;
-    let mut text = String::new();
-    for (family, four) in [("ip", true), ("ip6", false)] {
-        let own: Vec<String> = own
-            .iter()
-            .filter(|address| address.is_ipv4() == four && !address.is_loopback() && !means(**address))
-            .map(ToString::to_string)
-            .collect();
-        // Each goes in front of the one before.
-        for refusal in [
-            format!("{COUNTED} reject with icmpx admin-prohibited"),
-            format!("meta l4proto tcp {COUNTED} reject with tcp reset"),
-        ] {
-            if !own.is_empty() {
-                let (table, own) = (rules::TABLE, own.join(", "));
-                let _ = writeln!(
-                    text,
-                    "insert rule inet {table} output oifname != \"lo\" ct state != {{ established, related }} {family} daddr {{ {own} }} {refusal}"
-                );
-            }
-        }
-    }
-    Ok(text)
+    let apart = |address: &IpAddr| !address.is_loopback() && !means(*address);
+    Ok(own.into_iter().filter(apart).collect())
 }

@@ -281,7 +281,7 @@ pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow
     if !store.directory(name)?.join("detached").exists()
         && let Some(sandbox) = store.orphan(name)?
     {
-        cleanup::remove(store, &Program::find("native")?, sandbox, true)?;
+        cleanup::remove(store, &Program::find("native")?, sandbox, true)?.finish()?;
     }
     Ok(())
 }
@@ -322,7 +322,7 @@ impl Rm {
             if !self.force && is_running(&store, name)? {
                 anyhow::bail!("{name}: it is running; nucleus stop {name} ends it, rm --force too");
             }
-            cleanup::remove(&store, &program, sandbox, true)?;
+            cleanup::remove(&store, &program, sandbox, true)?.finish()?;
             if let Ok(copy) = copies.open(name) {
                 around::look_at(copy, quiet)?;
             }

@@ -75,6 +75,9 @@ enum Command {
         /// Be a process in such a network
         #[arg(long, conflicts_with = "resolver")]
         stand_in: bool,
+        /// Open a socket for the rules of such a network
+        #[arg(long, conflicts_with_all = ["resolver", "stand_in"])]
+        rules: bool,
     },
     /// Execute a command in a leaf of this process's delegated control group
     #[command(hide = true)]
@@ -139,6 +142,9 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Keep => Ok(crate::keeper::main().map(|()| 0)?),
         Command::KeepNetwork => crate::network_keeper::main().map(|()| 0),
         Command::HoldNetwork { stand_in: true, .. } => Ok(nucleus_network::rootless::stand_in().map(|()| 0)?),
+        Command::HoldNetwork { rules: true, .. } => {
+            Ok(nucleus_network::rootless::hand_over_rules().map(|()| 0)?)
+        }
         Command::HoldNetwork { resolver, .. } => Ok(nucleus_network::rootless::main(resolver).map(|()| 0)?),
         Command::Delegated { command } => delegated(&command),
         Command::Logs(logs) => logs.run(root),

@@ -1,0 +1,323 @@
+//! What the kernel says of its rules.
+
+use super::{
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DATA_VALUE, ELEMENT_DATA, ELEMENT_FLAGS, ELEMENT_KEY,
+    ELEMENTS, EXPRESSION_DATA, EXPRESSION_NAME, GETCHAIN, GETOBJ, GETRULE, GETSET, GETSETELEM, GETTABLE,
+    HOOK_NUMBER, HOOK_PRIORITY, Hook, LIST_ELEMENT, NF_DROP, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6,
+    OBJECT_COUNTER, OBJECT_DATA, OBJECT_NAME, OBJECT_TYPE, RULE_CHAIN, RULE_EXPRESSIONS, SET_FLAGS, SET_NAME,
+    TABLE, TABLE_NAME, failed, fixed, kind,
+};
+use crate::Error;
+use nucleus_netlink::{Attributes, Request, Socket, attributes};
+use rustix::io::Errno;
+use std::fmt::Write;
+
+const COUNTER_PACKETS: u16 = 2;
+/// All families.
+const NFPROTO_UNSPEC: u8 = 0;
+
+fn ask(message: u16, family: u8, about: Attributes) -> Result<Request, nucleus_netlink::Error> {
+    Request::new(kind(message), 0, &fixed(family)).with(about)
+}
+
+fn dump<T: Default>(
+    socket: &mut Socket,
+    message: u16,
+    family: u8,
+    about: Attributes,
+    mut each: impl FnMut(&mut T, u8, &[u8]),
+) -> Result<T, Error> {
+    let list = |socket: &mut Socket| {
+        let request = ask(message, family, about)?;
+        socket.dump(&request, "recv", |all: &mut T, payload| {
+            if let Some((header, payload)) = payload.split_first_chunk::<4>() {
+                each(all, header[0], payload);
+            }
+            Ok(())
+        })
+    };
+    list(socket).map_err(|error| failed("read the rules", String::new(), error))
+}
+
+/// The first attribute of this type.
+fn get(payload: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(payload)
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, value)| value)
+}
+
+fn text(payload: &[u8], wanted: u16) -> Option<String> {
+    let value = get(payload, wanted)?;
+    Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned())
+}
+
+fn number(payload: &[u8], wanted: u16) -> Option<u32> {
+    get(payload, wanted)?
+        .first_chunk()
+        .map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Whether our table is there.
+///
+/// # Errors
+/// The kernel's.
+pub fn there_is(socket: &mut Socket) -> Result<bool, Error> {
+    let about = Attributes::new().text(TABLE_NAME, TABLE);
+    let asked =
+        ask(GETTABLE, NFPROTO_INET, about).and_then(|request| socket.get(request, "recv", |_| Ok(())));
+    match asked {
+        Err(error) if error.errno == Some(Errno::NOENT) => Ok(false),
+        asked => asked
+            .map(|()| true)
+            .map_err(|error| failed("look for", format!("table inet {TABLE}"), error)),
+    }
+}
+
+/// How many packets a counter of our table has seen.
+///
+/// # Errors
+/// The kernel's: there is none.
+pub fn counter(socket: &mut Socket, name: &str) -> Result<u64, Error> {
+    let mut packets = None;
+    let about = Attributes::new()
+        .text(TABLE_NAME, TABLE)
+        .text(OBJECT_NAME, name)
+        .be32(OBJECT_TYPE, OBJECT_COUNTER);
+    ask(GETOBJ, NFPROTO_INET, about)
+        .and_then(|request| {
+            socket.get(request, "recv", |payload| {
+                let data = payload.get(4..).and_then(|payload| get(payload, OBJECT_DATA));
+                let seen = data.and_then(|data| get(data, COUNTER_PACKETS));
+                packets = seen.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)));
+                Ok(())
+            })
+        })
+        .map_err(|error| failed("read", format!("counter {name}"), error))?;
+    packets.ok_or(Error::Thread)
+}
+
+/// The keys of a set of our table.
+///
+/// # Errors
+/// The kernel's.
+pub fn elements(socket: &mut Socket, set: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let about = Attributes::new().text(TABLE_NAME, TABLE).text(SET_NAME, set);
+    dump(
+        socket,
+        GETSETELEM,
+        NFPROTO_INET,
+        about,
+        |all: &mut Vec<Vec<u8>>, _, payload| {
+            let list = get(payload, ELEMENTS).unwrap_or_default();
+            all.extend(
+                attributes(list)
+                    .filter(|(kind, _)| *kind == LIST_ELEMENT)
+                    .filter_map(|(_, element)| Some(get(get(element, ELEMENT_KEY)?, DATA_VALUE)?.to_vec())),
+            );
+        },
+    )
+}
+
+/// A chain that drops what it does not know, where packets are forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// `ip`, `ip6` or `inet`.
+    pub family: &'static str,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+}
+
+fn family_name(family: u8) -> Option<&'static str> {
+    match family {
+        NFPROTO_INET => Some("inet"),
+        NFPROTO_IPV4 => Some("ip"),
+        NFPROTO_IPV6 => Some("ip6"),
+        _ => None,
+    }
+}
+
+/// The chains of others that drop by default what is forwarded.
+///
+/// # Errors
+/// The kernel's.
+pub fn dropping(socket: &mut Socket) -> Result<Vec<Chain>, Error> {
+    let forward = Some(Hook::Forward as u32);
+    dump(
+        socket,
+        GETCHAIN,
+        NFPROTO_UNSPEC,
+        Attributes::new(),
+        |all: &mut Vec<Chain>, family, payload| {
+            let hook = get(payload, CHAIN_HOOK).and_then(|hook| number(hook, HOOK_NUMBER));
+            let filters = text(payload, CHAIN_TYPE).as_deref() == Some("filter");
+            if hook != forward || !filters || number(payload, CHAIN_POLICY) != Some(NF_DROP) {
+                return;
+            }
+            let named = text(payload, TABLE_NAME).zip(text(payload, CHAIN_NAME));
+            if let (Some((table, name)), Some(family)) = (named, family_name(family))
+                && table != TABLE
+            {
+                all.push(Chain { family, table, name });
+            }
+        },
+    )
+}
+
+/// Whether rules of a chain of others speak of interfaces whose names begin so; `None` if it is not there.
+///
+/// # Errors
+/// The kernel's.
+pub fn speaks_of(
+    socket: &mut Socket,
+    in_table_of: &Chain,
+    chain: &str,
+    prefix: &str,
+) -> Result<Option<bool>, Error> {
+    let family = [NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6]
+        .into_iter()
+        .find(|family| family_name(*family) == Some(in_table_of.family));
+    let about = |name_of_chain| {
+        Attributes::new()
+            .text(TABLE_NAME, &in_table_of.table)
+            .text(name_of_chain, chain)
+    };
+    let family = family.unwrap_or(NFPROTO_INET);
+    let there =
+        ask(GETCHAIN, family, about(CHAIN_NAME)).and_then(|request| socket.get(request, "recv", |_| Ok(())));
+    match there {
+        Err(error) if error.errno == Some(Errno::NOENT) => return Ok(None),
+        there => there.map_err(|error| failed("look for", format!("chain {chain}"), error))?,
+    }
+    // In any comparison: a name is the same bytes in each of them.
+    let spoken = dump(
+        socket,
+        GETRULE,
+        family,
+        about(RULE_CHAIN),
+        |found: &mut bool, _, payload| {
+            let of_it = text(payload, RULE_CHAIN).as_deref() == Some(chain)
+                && text(payload, TABLE_NAME).as_ref() == Some(&in_table_of.table);
+            let mut parts = payload.windows(prefix.len());
+            *found |= of_it && parts.any(|part| part == prefix.as_bytes());
+        },
+    );
+    spoken.map(Some)
+}
+
+/// All that is in force in the namespace, a line each, without what changes by itself: counters, the addresses of names,
+/// what was refused.
+///
+/// # Errors
+/// The kernel's.
+pub fn in_force(socket: &mut Socket) -> Result<String, Error> {
+    let mut all = String::new();
+    let all_of = |message| (message, NFPROTO_UNSPEC, Attributes::new());
+    let (message, family, about) = all_of(GETTABLE);
+    all += &dump(
+        socket,
+        message,
+        family,
+        about,
+        |lines: &mut String, family, payload| {
+            let _ = writeln!(lines, "table {}", within(family, payload));
+        },
+    )?;
+    let (message, family, about) = all_of(GETCHAIN);
+    all += &dump(
+        socket,
+        message,
+        family,
+        about,
+        |lines: &mut String, family, payload| {
+            let name = text(payload, CHAIN_NAME).unwrap_or_default();
+            let _ = write!(lines, "chain {} {name}", within(family, payload));
+            if let Some(hook) = get(payload, CHAIN_HOOK) {
+                let kind = text(payload, CHAIN_TYPE).unwrap_or_default();
+                let [at, priority] =
+                    [HOOK_NUMBER, HOOK_PRIORITY].map(|of| number(hook, of).unwrap_or(u32::MAX));
+                let dropped = number(payload, CHAIN_POLICY) == Some(NF_DROP);
+                let policy = if dropped { "drop" } else { "accept" };
+                let _ = write!(
+                    lines,
+                    " {kind} hook {at} priority {} policy {policy}",
+                    priority as i32
+                );
+            }
+            lines.push('\n');
+        },
+    )?;
+    let (message, family, about) = all_of(GETRULE);
+    all += &dump(
+        socket,
+        message,
+        family,
+        about,
+        |lines: &mut String, family, payload| {
+            let chain = text(payload, RULE_CHAIN).unwrap_or_default();
+            let _ = write!(lines, "rule {} {chain}:", within(family, payload));
+            for (_, expression) in attributes(get(payload, RULE_EXPRESSIONS).unwrap_or_default()) {
+                let name = text(expression, EXPRESSION_NAME).unwrap_or_default();
+                let _ = write!(lines, " {name}");
+                if name != "counter" {
+                    hexadecimal(lines, get(expression, EXPRESSION_DATA).unwrap_or_default());
+                }
+            }
+            lines.push('\n');
+        },
+    )?;
+    let (message, family, about) = all_of(GETSET);
+    let sets = dump(
+        socket,
+        message,
+        family,
+        about,
+        |sets: &mut Vec<(u8, String, String, u32)>, family, payload| {
+            let [table, name] = [TABLE_NAME, SET_NAME].map(|of| text(payload, of).unwrap_or_default());
+            sets.push((family, table, name, number(payload, SET_FLAGS).unwrap_or(0)));
+        },
+    )?;
+    for (family, table, name, flags) in sets {
+        let _ = write!(
+            all,
+            "set {} {table} {name} {flags:x}:",
+            family_name(family).unwrap_or("?")
+        );
+        // Rules and names add to these.
+        if flags & (super::Set::TIMEOUT | super::Set::DYNAMIC) == 0 {
+            let about = Attributes::new().text(TABLE_NAME, &table).text(SET_NAME, &name);
+            let mut members = dump(
+                socket,
+                GETSETELEM,
+                family,
+                about,
+                |members: &mut Vec<String>, _, payload| {
+                    for (_, element) in attributes(get(payload, ELEMENTS).unwrap_or_default()) {
+                        let mut line = String::new();
+                        for part in [ELEMENT_KEY, ELEMENT_DATA, ELEMENT_FLAGS] {
+                            hexadecimal(&mut line, get(element, part).unwrap_or_default());
+                        }
+                        members.push(line);
+                    }
+                },
+            )?;
+            members.sort();
+            all += &members.concat();
+        }
+        all.push('\n');
+    }
+    Ok(all)
+}
+
+fn within(family: u8, payload: &[u8]) -> String {
+    let table = text(payload, TABLE_NAME).unwrap_or_default();
+    format!("{} {table}", family_name(family).unwrap_or("?"))
+}
+
+fn hexadecimal(text: &mut String, bytes: &[u8]) {
+    text.push(' ');
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+}
