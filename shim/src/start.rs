@@ -96,7 +96,7 @@ pub fn start(options: &Start<'_>) -> Result<i32, anyhow::Error> {
             .open(name)
             .map_or(Ok(0), |copy| around::look_at(copy, options.quiet));
         started?;
-        removed?;
+        removed?.finish()?;
         reviewed?;
     }
     Ok(0)

@@ -145,7 +145,7 @@ fn permitted_names_are_answered() {
             PUBLIC[0]
         );
         assert_eq!(finished.exits(0), expected, "{engine}: {finished:?}");
-        assert_eq!(world.left(), "", "{engine}");
+        world.expect_nothing_left();
     }
 }
 

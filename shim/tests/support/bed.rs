@@ -78,16 +78,6 @@ impl Space {
         )
     }
 
-    /// Nothing of them is: links go after the call that ended their sandbox.
-    #[track_caller]
-    pub fn expect_nothing_left(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.left().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert_eq!(self.left(), "", "left on the host");
-    }
-
     /// Does something in it, in a thread that stays there.
     pub fn within(&self, act: impl FnOnce() + Send + 'static) {
         let namespace = File::open(self.path()).expect("a namespace");
@@ -101,6 +91,16 @@ impl Space {
             .expect("a thread");
         done.recv().expect("it was done");
     }
+}
+
+/// What is left on a host goes: links after the call that ended their sandbox.
+#[track_caller]
+pub fn expect_to_go(left: impl Fn() -> String) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !left().is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(left(), "", "left on the host");
 }
 
 impl Drop for Space {
@@ -172,7 +172,7 @@ impl Bed {
     /// Nothing of a sandbox's network is on the host, and nothing of the host is changed.
     #[track_caller]
     pub fn expect_clean(&self) {
-        self.host.expect_nothing_left();
+        expect_to_go(|| self.host.left());
         assert_eq!(self.host.sh(FORWARDING), self.forwarding, "forwarding");
     }
 }

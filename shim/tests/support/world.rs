@@ -1,7 +1,7 @@
 //! A host of the test's own with a world behind it: two network namespaces, joined by a link. In the world are servers
 //! of DNS and of TCP; the host has nothing but `nucleus`. Processes hold them, so that nothing stays behind.
 
-use super::bed::Space;
+use super::bed::{Space, expect_to_go};
 use super::{Place, eventually};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -122,6 +122,12 @@ impl World {
     pub fn left(&self) -> String {
         let links = "ip -o link | grep -v -e ': lo:' -e ': up0' || true";
         self.host.sh(links) + &self.host.left()
+    }
+
+    /// Nothing of one stays.
+    #[track_caller]
+    pub fn expect_nothing_left(&self) {
+        expect_to_go(|| self.left());
     }
 }
 
