@@ -1,7 +1,7 @@
 # services.nucleus.containers.<name> becomes the systemd service nucleus-<name>.
 #
 # Of `lib` it uses the option functions and types, mkIf, mapAttrs', nameValuePair, filterAttrs, optional
-# and optionalAttrs; of `pkgs` writeText, and nftables for a service with network = "bridge".
+# and optionalAttrs; of `pkgs` writeText.
 {
   config,
   lib,
@@ -187,8 +187,6 @@ let
         attrValues container.volumes
       );
     };
-    # The rules of its network are loaded with nft(8).
-    path = lib.optional (container.network == "bridge") pkgs.nftables;
     serviceConfig = {
       Type = if container.readiness == "notify" then "notify" else "exec";
       ExecStart = start name container;

@@ -6,7 +6,7 @@ The front-end makes a network namespace, loads rules into it that refuse all
 but a fixed set of addresses, starts a resolver that answers for the permitted
 names only, connects the namespace to the world, and only then lets the runtime
 start the workload in it.  While the workload runs, the addresses of the names
-change in the world; the rules follow, one nft transaction a change.
+change in the world; the rules follow, one nf_tables transaction a change.
 
 WHAT IS MODELLED.  Both address families.  What the workload *could* send at
 any moment, so that no single packet needs a step of its own.  Its questions to
@@ -16,7 +16,7 @@ rules stay.  The front-end can fail in set-up and be killed at any moment; the
 elements that names have brought then expire in the kernel, and the next command
 sweeps up.
 
-WHAT IS ASSUMED.  nft applies a transaction whole or not at all; a network
+WHAT IS ASSUMED.  The kernel applies a transaction whole or not at all; a network
 namespace without a link reaches nothing; the resolver dies with the front-end;
 elements are refreshed before they expire.  Fairness: the front-end goes on
 unless it is killed, and refreshes; a transaction is not refused for ever; an

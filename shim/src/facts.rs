@@ -6,6 +6,7 @@ use crate::reach::Space;
 use crate::request::Request;
 use nucleus_network::program::in_path;
 use nucleus_policy::KernelVersion;
+use nucleus_sys::clone::enter_network_in_child;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
@@ -245,14 +246,10 @@ impl Program {
 
     /// A program in its network namespace.
     pub fn within(&self, program: &Path) -> Command {
-        let Some(network) = &self.network else {
-            return Command::new(program);
-        };
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", network.display()))
-            .arg("--")
-            .arg(program);
+        let mut command = Command::new(program);
+        if let Some(network) = &self.network {
+            enter_network_in_child(&mut command, network);
+        }
         command
     }
 

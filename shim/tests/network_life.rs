@@ -76,14 +76,76 @@ fn a_published_port_leads_in_and_no_other() {
         ),
         "out\n"
     );
-    for (port, word) in [("9000:1", "another sandbox"), ("127.0.0.1:9100:1", "listens")] {
-        bed.bash(&["-p", port], "true")
-            .fails_with(&["publish: port", word]);
+    for (port, words) in [
+        (
+            "9000:1",
+            ["port 9000/tcp of the host", "another sandbox", "nucleus ps"],
+        ),
+        (
+            "10.99.2.1:9002:1",
+            ["port 10.99.2.1:9002/tcp", "another sandbox", "nucleus ps"],
+        ),
+        (
+            "9001:1/udp",
+            ["port 9001/udp of the host", "another sandbox", "nucleus ps"],
+        ),
+        (
+            "127.0.0.1:9100:1",
+            ["port 127.0.0.1:9100/tcp", "listens there", "ss -lnp"],
+        ),
+    ] {
+        bed.bash(&["-p", port], "true").fails_with(&words);
     }
     // The refused one took nothing of the other's along.
     assert_eq!(ask(&bed.world, "tcp 10.99.1.1 9000"), "inside\n");
     bed.nucleus(&["rm", "--force", bed.place.name()]).exits(0);
     assert_eq!(ask(&bed.world, "tcp 10.99.1.1 9000"), "refused\n");
+    bed.expect_clean();
+}
+
+/// Links that are going still have their addresses; a port is free at once.
+#[test]
+fn the_next_one_has_what_the_last_one_had() {
+    let Some(bed) = Bed::new() else { return };
+    let pool = [
+        "--network-subnet",
+        "10.7.0.0/29",
+        "-p",
+        "9000:7000",
+        "--egress-allow",
+        "10.99.1.2",
+    ];
+    for _ in 0..12 {
+        let finished = bed.bash(&pool, "tcp 10.99.1.2 80");
+        assert_eq!(finished.exits(0), "10.99.1.1\n", "{finished:?}");
+    }
+    bed.expect_clean();
+}
+
+/// Somebody empties all tables of the host: `nft flush ruleset`.
+#[test]
+fn a_table_that_was_emptied_is_there_again_with_the_next_one() {
+    let Some(bed) = Bed::new() else { return };
+    let published = [
+        "-p",
+        "9000:7000",
+        "-p",
+        "10.99.2.1:9002:7000",
+        "--egress-allow",
+        "10.99.1.0/24",
+    ];
+    serve(&bed, &published);
+    let before = bed.host.sh("nft list ruleset");
+    assert!(before.contains("elements"), "{before}");
+    bed.host.sh("nft flush ruleset");
+    let ask = format!("{ASK}tcp 10.99.1.1 9000; tcp 10.99.2.1 9002");
+    assert_eq!(bed.world.sh(&ask), "refused\nrefused\n");
+    bed.bash(&["--egress-allow", "10.99.1.2"], "tcp 10.99.1.2 80")
+        .exits(0);
+    assert_eq!(bed.world.sh(&ask), "inside\ninside\n");
+    assert_eq!(bed.host.sh("nft list ruleset"), before);
+    bed.host.sh("nft flush ruleset");
+    bed.nucleus(&["rm", "--force", bed.place.name()]).exits(0);
     bed.expect_clean();
 }
 

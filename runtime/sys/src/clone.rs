@@ -104,6 +104,24 @@ pub fn enter_in_child(command: &mut std::process::Command, namespaces: Vec<(Owne
     }
 }
 
+/// Lets a command's process begin in the network namespace at this path, which is opened then: a path that leads nowhere
+/// is an error of the start. `setns(2)`.
+pub fn enter_network_in_child(command: &mut std::process::Command, path: &std::path::Path) {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::process::CommandExt;
+    // One with a NUL in it is no path, and neither is the empty one.
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: between fork and exec only openat(2), setns(2) and close(2) are called, which are async-signal-safe; the
+    // path is a C string already, so that nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            let namespace = rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty())?;
+            Ok(setns(namespace.as_fd(), libc::CLONE_NEWNET)?)
+        });
+    }
+}
+
 /// The user namespace above this one. `ioctl_nsfs(2)`, `NS_GET_PARENT`.
 ///
 /// # Errors

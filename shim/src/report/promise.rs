@@ -64,7 +64,7 @@ pub enum What {
     Limit(Vec<Vec<(Word, String)>>),
     /// No interface but these.
     Interfaces(String),
-    /// The rules in force in its network namespace, as nft(8) prints them.
+    /// The rules in force in its network namespace, as they were made: `nucleus_network::nftables::in_force`.
     EgressRules(String),
     /// No descriptor but the standard streams.
     Descriptors,
