@@ -34,6 +34,10 @@ fn possible() -> bool {
 }
 
 /// Does something in a network namespace of its own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a namespace is a thread's; nothing here forks but to execute"
+)]
 fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::spawn(|| {
         unshare(CLONE_NEWNET).expect("a network namespace");
@@ -171,7 +175,7 @@ fn a_change_is_made_whole_or_not_at_all() {
         let error = names(60).commit(&mut socket, "admit").expect_err("no table");
         assert!(error.to_string().contains("element of names4"), "{error}");
         let inside = rules::inside(&egress(&["0.0.0.0/0", "::/0"]), &[]);
-        inside.clone().commit(&mut socket, "load").expect("loaded");
+        inside.commit(&mut socket, "load").expect("loaded");
         let before = nftables::in_force(&mut socket).expect("read");
         // As they were made; and without what names bring.
         names(60).commit(&mut socket, "admit").expect("admitted");
