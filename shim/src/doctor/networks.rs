@@ -69,7 +69,7 @@ fn rules(doctor: &Doctor, to: SocketAddr) -> Probe {
         flags: with(&["--network", "bridge"]),
         attack: format!("{INSIDE} doctor --attempt connect:{to}"),
         control: Control::Without(with(&["--egress-allow", &to.ip().to_string()])),
-        remedy: "networks need nft(8), and without root slirp4netns and a /dev/net/tun for everyone; a firewall of this \
+        remedy: "networks need nf_tables in the kernel, and without root slirp4netns and a /dev/net/tun for everyone; a firewall of this \
                  host may drop what sandboxes send to it",
     }
 }
