@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const PROPERTIES: &[Property] = &[("every next step", every_next_step), ("plans", plans)];
 
 fn asked(state: &Value) -> Asked {
-    let asked = &state["asked"];
+    let asked = &state["plan"];
     let wants = |what: &str| asked[what] == true;
     let filter = text(&asked["filter"]);
     Asked {
@@ -36,16 +36,16 @@ fn every_next_step() -> Agrees {
     let graph = shared("Isolation");
     let mut configurations = BTreeSet::new();
     for (index, state) in graph.states.iter().enumerate() {
-        if state["at"] != "works" {
+        if state["fate"] != "works" {
             continue;
         }
-        configurations.insert(state["asked"].to_string());
+        configurations.insert(state["plan"].to_string());
         let steps: Vec<&str> = graph.edges[index]
             .iter()
             .map(|edge| edge.action.as_str())
             .filter(|action| !OTHER.contains(action))
             .collect();
-        let spec: BTreeSet<String> = state["done"]
+        let spec: BTreeSet<String> = state["taken"]
             .as_array()
             .expect("a set")
             .iter()
@@ -57,7 +57,7 @@ fn every_next_step() -> Agrees {
         let next = road
             .get(spec.len())
             .map_or_else(|| "Exec".to_owned(), |kind| format!("{kind:?}"));
-        if state["runtime"] == true || next != "Ready" {
+        if state["attended"] == true || next != "Ready" {
             same(&vec![next.as_str()], &steps, || state.to_string())?;
         }
     }
@@ -78,9 +78,10 @@ fn roads() -> BTreeMap<String, (Asked, Vec<String>)> {
             steps.push(edge.action.clone());
             at = edge.target;
         }
+        assert_eq!(steps.remove(0), "Clone");
         assert_eq!(steps.pop().as_deref(), Some("Exec"));
         let state = &graph.states[*start];
-        (state["asked"].to_string(), (asked(state), steps))
+        (state["plan"].to_string(), (asked(state), steps))
     });
     roads.collect()
 }

@@ -34,22 +34,22 @@ EXTENDS Naturals, Sequences
 CONSTANTS
     \* "create" and "run".
     \* @type: Set(Str);
-    Modes
+    Verbs
 
 VARIABLES
     \* What was asked for.
     \* @type: { mode: Str, proceed: Bool, terminal: Bool, hooks: Bool, listener: Bool, block: Bool };
-    asked,
-    \* The parent: "proceed", "setup", "ready", "recorded", "started", "done", "failed", "dead".
+    wanted,
+    \* The parent: "idle" (no child yet), "proceed", "setup", "ready", "recorded", "started", "done", "failed", "dead".
     \* @type: Str;
-    stage,
+    parent,
     \* What the parent may still hear before the child is ready.
     \* @type: { terminal: Bool, hooks: Bool, listener: Bool };
     owed,
     \* What the child still has to do.
     \* @type: Seq(Str);
     script,
-    \* The child: "alive", "program", "dead".
+    \* The child: "none", "alive", "program", "dead".
     \* @type: Str;
     child,
     \* Messages on their way.
@@ -59,10 +59,10 @@ VARIABLES
     toParent,
     \* The parent's work that is done: "maps", "hooks", "listener", "record".
     \* @type: Set(Str);
-    done,
+    work,
     \* What the caller of create or run was told: "nothing", "ok", "failed".
     \* @type: Str;
-    told,
+    answer,
     \* `start`: "none", "byte" (written), "ok", "failed".
     \* @type: Str;
     starter,
@@ -73,8 +73,8 @@ VARIABLES
     \* @type: Str;
     fault
 
-vars == <<asked, stage, owed, script, child, toChild, toParent, done, told, starter, result, fault>>
-parentVars == <<stage, owed, done, told>>
+vars == <<wanted, parent, owed, script, child, toChild, toParent, work, answer, starter, result, fault>>
+parentVars == <<parent, owed, work, answer>>
 startVars == <<starter, result>>
 
 FromChild == {"mounted", "terminal", "listener", "ready", "failed", "closed"}
@@ -124,7 +124,7 @@ Sends ==
     /\ Head(script) \in FromChild
     /\ toParent' = Append(toParent, Head(script))
     /\ script' = Tail(script)
-    /\ UNCHANGED <<asked, parentVars, child, toChild, startVars, fault>>
+    /\ UNCHANGED <<wanted, parentVars, child, toChild, startVars, fault>>
 
 Hears ==
     /\ child = "alive"
@@ -133,23 +133,23 @@ Hears ==
     /\ Head(toChild) = Waits[Head(script)]
     /\ toChild' = Tail(toChild)
     /\ script' = Tail(script)
-    /\ UNCHANGED <<asked, parentVars, child, toParent, startVars, fault>>
+    /\ UNCHANGED <<wanted, parentVars, child, toParent, startVars, fault>>
 
 \* It waits for a parent that is gone: the end of file ends it.
 HearsTheEnd ==
     /\ child = "alive"
     /\ Head(script) \in DOMAIN Waits
     /\ toChild = <<>>
-    /\ stage \in {"failed", "dead"}
+    /\ parent \in {"failed", "dead"}
     /\ child' = "dead"
-    /\ UNCHANGED <<asked, parentVars, script, toChild, toParent, startVars, fault>>
+    /\ UNCHANGED <<wanted, parentVars, script, toChild, toParent, startVars, fault>>
 
 HearsByte ==
     /\ child = "alive"
     /\ Head(script) = "await byte"
     /\ starter = "byte"
     /\ script' = Tail(script)
-    /\ UNCHANGED <<asked, parentVars, child, toChild, toParent, startVars, fault>>
+    /\ UNCHANGED <<wanted, parentVars, child, toChild, toParent, startVars, fault>>
 
 Execs ==
     /\ child = "alive"
@@ -157,12 +157,12 @@ Execs ==
     /\ child' = "program"
     /\ toParent' = Append(toParent, "closed")
     /\ result' = "closed"
-    /\ UNCHANGED <<asked, parentVars, script, toChild, starter, fault>>
+    /\ UNCHANGED <<wanted, parentVars, script, toChild, starter, fault>>
 
 Past(step) == \A i \in 1..Len(script) : script[i] # step
 
 \* When `create` has stopped listening, the FIFO of `start` gets the word.
-PastCreate == asked.mode = "create" /\ Past("ready")
+PastCreate == wanted.mode = "create" /\ Past("ready")
 
 Fails ==
     /\ child = "alive"
@@ -170,7 +170,7 @@ Fails ==
     /\ fault' = "word"
     /\ toParent' = toParent \o (IF PastCreate THEN <<"closed">> ELSE <<"failed", "closed">>)
     /\ result' = IF PastCreate THEN "failed" ELSE "closed"
-    /\ UNCHANGED <<asked, parentVars, script, toChild, starter>>
+    /\ UNCHANGED <<wanted, parentVars, script, toChild, starter>>
 
 Dies ==
     /\ child = "alive"
@@ -178,7 +178,7 @@ Dies ==
     /\ fault' = "silent"
     /\ toParent' = Append(toParent, "closed")
     /\ result' = "closed"
-    /\ UNCHANGED <<asked, parentVars, script, toChild, starter>>
+    /\ UNCHANGED <<wanted, parentVars, script, toChild, starter>>
 
 \* A message that may not belong here; then it ends.
 Babbles(m) ==
@@ -187,171 +187,178 @@ Babbles(m) ==
     /\ fault' = "silent"
     /\ toParent' = Append(Append(toParent, m), "closed")
     /\ result' = "closed"
-    /\ UNCHANGED <<asked, parentVars, script, toChild, starter>>
+    /\ UNCHANGED <<wanted, parentVars, script, toChild, starter>>
 
 (****************************************************************************)
 (* The parent.                                                              *)
 (****************************************************************************)
-Listens == stage \in {"setup", "started"} /\ toParent # <<>>
+Listens == parent \in {"setup", "started"} /\ toParent # <<>>
+
+Clones ==
+    /\ parent = "idle"
+    /\ parent' = IF wanted.proceed THEN "proceed" ELSE "setup"
+    /\ child' = "alive"
+    /\ UNCHANGED <<wanted, owed, script, toChild, toParent, work, answer, startVars, fault>>
 
 Proceeds ==
-    /\ stage = "proceed"
-    /\ stage' = "setup"
-    /\ done' = done \union {"maps"}
+    /\ parent = "proceed"
+    /\ parent' = "setup"
+    /\ work' = work \union {"maps"}
     /\ toChild' = Append(toChild, "proceed")
-    /\ UNCHANGED <<asked, owed, script, child, toParent, told, startVars, fault>>
+    /\ UNCHANGED <<wanted, owed, script, child, toParent, answer, startVars, fault>>
 
 Answers(reply) ==
     /\ Listens
-    /\ Reply(stage, owed, Head(toParent)) = reply
+    /\ Reply(parent, owed, Head(toParent)) = reply
     /\ owed' = After(owed, Head(toParent))
     /\ toParent' = Tail(toParent)
 
 RunsHooks ==
     /\ Answers("run hooks")
-    /\ done' = done \union {"hooks"}
+    /\ work' = work \union {"hooks"}
     /\ toChild' = Append(toChild, "hooks done")
-    /\ UNCHANGED <<asked, stage, script, child, told, startVars, fault>>
+    /\ UNCHANGED <<wanted, parent, script, child, answer, startVars, fault>>
 
 KeepsTerminal ==
     /\ Answers("keep terminal")
-    /\ UNCHANGED <<asked, stage, script, child, toChild, done, told, startVars, fault>>
+    /\ UNCHANGED <<wanted, parent, script, child, toChild, work, answer, startVars, fault>>
 
 PassesListener ==
     /\ Answers("pass listener")
-    /\ done' = done \union {"listener"}
+    /\ work' = work \union {"listener"}
     /\ toChild' = Append(toChild, "listener sent")
-    /\ UNCHANGED <<asked, stage, script, child, told, startVars, fault>>
+    /\ UNCHANGED <<wanted, parent, script, child, answer, startVars, fault>>
 
 GoesOn ==
     /\ Answers("go on")
-    /\ stage' = "ready"
-    /\ UNCHANGED <<asked, script, child, toChild, done, told, startVars, fault>>
+    /\ parent' = "ready"
+    /\ UNCHANGED <<wanted, script, child, toChild, work, answer, startVars, fault>>
 
 \* In `run`: the child has become the program, or has ended without a word, which its exit status tells.
 SeesExec ==
     /\ Answers("executed")
-    /\ stage' = "done"
-    /\ told' = "ok"
-    /\ UNCHANGED <<asked, script, child, toChild, done, startVars, fault>>
+    /\ parent' = "done"
+    /\ answer' = "ok"
+    /\ UNCHANGED <<wanted, script, child, toChild, work, startVars, fault>>
 
 \* Ends the child and says why.
-GivesUp == /\ stage' = "failed"
-           /\ told' = "failed"
+GivesUp == /\ parent' = "failed"
+           /\ answer' = "failed"
            /\ child' = IF child = "alive" THEN "dead" ELSE child
 
 Reports ==
     /\ Answers("report")
     /\ GivesUp
-    /\ UNCHANGED <<asked, script, toChild, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, script, toChild, work, startVars, fault>>
 
 SeesDeath ==
     /\ Answers("died")
     /\ GivesUp
-    /\ UNCHANGED <<asked, script, toChild, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, script, toChild, work, startVars, fault>>
 
 Refuses ==
     /\ Answers("unexpected")
     /\ GivesUp
-    /\ UNCHANGED <<asked, script, toChild, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, script, toChild, work, startVars, fault>>
 
 Records ==
-    /\ stage = "ready"
-    /\ stage' = "recorded"
-    /\ done' = done \union {"record"}
-    /\ UNCHANGED <<asked, owed, script, child, toChild, toParent, told, startVars, fault>>
+    /\ parent = "ready"
+    /\ parent' = "recorded"
+    /\ work' = work \union {"record"}
+    /\ UNCHANGED <<wanted, owed, script, child, toChild, toParent, answer, startVars, fault>>
 
 Starts(next, word) ==
-    /\ stage' = next
-    /\ told' = word
+    /\ parent' = next
+    /\ answer' = word
     /\ toChild' = Append(toChild, "start")
-    /\ UNCHANGED <<asked, owed, script, child, toParent, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, owed, script, child, toParent, work, startVars, fault>>
 
 LeavesWaiting ==
-    /\ stage = "recorded"
-    /\ asked.mode = "create"
+    /\ parent = "recorded"
+    /\ wanted.mode = "create"
     /\ Starts("done", "ok")
 
 StartsAlone ==
-    /\ stage = "recorded"
-    /\ asked.mode = "run"
-    /\ ~asked.block
-    /\ Starts("started", told)
+    /\ parent = "recorded"
+    /\ wanted.mode = "run"
+    /\ ~wanted.block
+    /\ Starts("started", answer)
 
 \* The caller writes its byte; or it gives up, or never answers.
 CallerGoes ==
-    /\ stage = "recorded"
-    /\ asked.block
-    /\ Starts("started", told)
+    /\ parent = "recorded"
+    /\ wanted.block
+    /\ Starts("started", answer)
 
 CallerGivesUp ==
-    /\ stage = "recorded"
-    /\ asked.block
+    /\ parent = "recorded"
+    /\ wanted.block
     /\ GivesUp
-    /\ UNCHANGED <<asked, owed, script, toChild, toParent, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, owed, script, toChild, toParent, work, startVars, fault>>
 
 \* While it waits for the caller it watches the child.
 SeesDeathAtBlock ==
-    /\ stage = "recorded"
-    /\ asked.block
+    /\ parent = "recorded"
+    /\ wanted.block
     /\ child = "dead"
     /\ GivesUp
-    /\ UNCHANGED <<asked, owed, script, toChild, toParent, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, owed, script, toChild, toParent, work, startVars, fault>>
 
 \* A piece of the parent's own work fails.
 ParentFails ==
-    /\ stage \in {"proceed", "setup", "ready", "recorded"}
+    /\ parent \in {"proceed", "setup", "ready", "recorded"}
     /\ GivesUp
-    /\ UNCHANGED <<asked, owed, script, toChild, toParent, done, startVars, fault>>
+    /\ UNCHANGED <<wanted, owed, script, toChild, toParent, work, startVars, fault>>
 
 ParentDies ==
-    /\ stage \in {"proceed", "setup", "ready", "recorded", "started"}
-    /\ stage' = "dead"
-    /\ UNCHANGED <<asked, owed, script, child, toChild, toParent, done, told, startVars, fault>>
+    /\ parent \in {"proceed", "setup", "ready", "recorded", "started"}
+    /\ parent' = "dead"
+    /\ UNCHANGED <<wanted, owed, script, child, toChild, toParent, work, answer, startVars, fault>>
 
 (****************************************************************************)
 (* `start`.                                                                 *)
 (****************************************************************************)
 WritesByte ==
-    /\ asked.mode = "create"
-    /\ told = "ok"
+    /\ wanted.mode = "create"
+    /\ answer = "ok"
     /\ starter = "none"
     /\ child = "alive"
     /\ starter' = "byte"
-    /\ UNCHANGED <<asked, parentVars, script, child, toChild, toParent, result, fault>>
+    /\ UNCHANGED <<wanted, parentVars, script, child, toChild, toParent, result, fault>>
 
 ReadsAnswer ==
     /\ starter = "byte"
     /\ result # "open"
     /\ starter' = IF result = "failed" THEN "failed" ELSE "ok"
-    /\ UNCHANGED <<asked, parentVars, script, child, toChild, toParent, result, fault>>
+    /\ UNCHANGED <<wanted, parentVars, script, child, toChild, toParent, result, fault>>
 
 \* Everybody has come to an end, or waits for a person: the caller, or whoever calls `start`.
 Rests ==
-    /\ stage \in {"done", "failed", "dead"} \/ (stage = "recorded" /\ asked.block)
+    /\ parent \in {"done", "failed", "dead"} \/ (parent = "recorded" /\ wanted.block)
     /\ child # "alive" \/ Head(script) \in {"await byte", "await start"}
     /\ starter # "byte"
     /\ UNCHANGED vars
 
 Init ==
-    /\ asked \in [mode : Modes, proceed : BOOLEAN, terminal : BOOLEAN, hooks : BOOLEAN, listener : BOOLEAN,
+    /\ wanted \in [mode : Verbs, proceed : BOOLEAN, terminal : BOOLEAN, hooks : BOOLEAN, listener : BOOLEAN,
                   block : BOOLEAN]
-    /\ asked.block => asked.mode = "run"
+    /\ wanted.block => wanted.mode = "run"
     \* Before everything else, so it mixes with nothing: half of the mixtures are enough.
-    /\ asked.proceed = asked.terminal
-    /\ stage = IF asked.proceed THEN "proceed" ELSE "setup"
-    /\ owed = [terminal |-> asked.terminal, hooks |-> asked.hooks, listener |-> asked.listener]
-    /\ script = Script(asked)
-    /\ child = "alive"
+    /\ wanted.proceed = wanted.terminal
+    /\ parent = "idle"
+    /\ owed = [terminal |-> wanted.terminal, hooks |-> wanted.hooks, listener |-> wanted.listener]
+    /\ script = Script(wanted)
+    /\ child = "none"
     /\ toChild = <<>>
     /\ toParent = <<>>
-    /\ done = {}
-    /\ told = "nothing"
+    /\ work = {}
+    /\ answer = "nothing"
     /\ starter = "none"
     /\ result = "open"
     /\ fault = "no"
 
 Next ==
+    \/ Clones
     \/ Sends
     \/ Hears
     \/ HearsTheEnd
@@ -394,53 +401,53 @@ Spec == Init /\ [][Next]_vars /\ Fairness
 (* What must hold.                                                          *)
 (****************************************************************************)
 TypeOK ==
-    /\ stage \in {"proceed", "setup", "ready", "recorded", "started", "done", "failed", "dead"}
-    /\ child \in {"alive", "program", "dead"}
+    /\ parent \in {"idle", "proceed", "setup", "ready", "recorded", "started", "done", "failed", "dead"}
+    /\ child \in {"none", "alive", "program", "dead"}
     /\ Len(toChild) <= 3
     /\ Len(toParent) <= 4
-    /\ done \subseteq {"maps", "hooks", "listener", "record"}
-    /\ told \in {"nothing", "ok", "failed"}
+    /\ work \subseteq {"maps", "hooks", "listener", "record"}
+    /\ answer \in {"nothing", "ok", "failed"}
     /\ starter \in {"none", "byte", "ok", "failed"}
     /\ result \in {"open", "failed", "closed"}
     /\ fault \in {"no", "word", "silent"}
 
 \* Nothing goes on before what it waits for is done.
-MapsFirst == (asked.proceed /\ Past("await proceed")) => "maps" \in done
-HooksBeforePivot == (asked.hooks /\ Past("await hooks")) => "hooks" \in done
-ListenerBeforeReady == (asked.listener /\ Past("await listener")) => "listener" \in done
-RecordedBeforeProgram == child = "program" => "record" \in done
+MapsFirst == (wanted.proceed /\ Past("await proceed")) => "maps" \in work
+HooksBeforePivot == (wanted.hooks /\ Past("await hooks")) => "hooks" \in work
+ListenerBeforeReady == (wanted.listener /\ Past("await listener")) => "listener" \in work
+RecordedBeforeProgram == child = "program" => "record" \in work
 
 \* The program runs only after everything that was asked for.
 ProgramAfterAll ==
     child = "program" =>
-        /\ asked.hooks => "hooks" \in done
-        /\ asked.listener => "listener" \in done
+        /\ wanted.hooks => "hooks" \in work
+        /\ wanted.listener => "listener" \in work
         /\ ~owed.terminal
 
 \* `create` says ok only of a container that is complete.
-OkMeansCreated == told = "ok" => ("record" \in done /\ ~owed.hooks /\ ~owed.terminal /\ ~owed.listener)
+OkMeansCreated == answer = "ok" => ("record" \in work /\ ~owed.hooks /\ ~owed.terminal /\ ~owed.listener)
 
 \* A failure that the child has put into words is never taken for success: not by run, not by start.
 NoFalseSuccess ==
     (fault = "word" /\ child = "dead") =>
-        /\ asked.mode = "run" => told # "ok"
+        /\ wanted.mode = "run" => answer # "ok"
         /\ starter = "ok" => FALSE
 
 \* A parent that gave up has ended its child.
-GivenUpMeansEnded == stage = "failed" => child # "alive"
+GivenUpMeansEnded == parent = "failed" => child # "alive"
 
 \* What fails is told, unless nobody is left to tell. What fails in a created container is told by `start`
 \* (NoFalseSuccess), or by the status: it is stopped.
 FailureIsTold ==
-    (fault = "word" /\ told = "nothing" /\ ~PastCreate) ~> (told = "failed" \/ stage = "dead")
+    (fault = "word" /\ answer = "nothing" /\ ~PastCreate) ~> (answer = "failed" \/ parent = "dead")
 
 \* create and run come to an end, unless the caller is silent.
 ParentEnds ==
-    (stage \in {"proceed", "setup", "ready", "started"}) ~> (stage \in {"done", "failed", "dead", "recorded"})
+    (parent \in {"proceed", "setup", "ready", "started"}) ~> (parent \in {"done", "failed", "dead", "recorded"})
 
 \* A child without a parent ends, unless it was told to wait for `start` or to go on.
 OrphanEnds ==
-    (stage \in {"dead", "failed"} /\ child = "alive") ~> (child # "alive" \/ Past("await start"))
+    (parent \in {"dead", "failed"} /\ child = "alive") ~> (child # "alive" \/ Past("await start"))
 
 \* `start` gets an answer.
 StartIsAnswered == starter = "byte" ~> starter \in {"ok", "failed"}

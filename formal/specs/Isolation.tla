@@ -39,24 +39,24 @@ VARIABLES
     \* What is asked for.
     \* @type: { enters: Bool, userns: Bool, nnp: Bool, landlock: Bool, filter: Str, terminal: Bool, hooks: Bool,
     \*          traced: Bool };
-    asked,
+    plan,
     \* The steps that are still to do.
     \* @type: Seq(Str);
-    todo,
+    ahead,
     \* The steps that are done.
     \* @type: Set(Str);
-    done,
-    \* "works", "program" or "failed".
+    taken,
+    \* "none" (not cloned yet), "works", "program" or "failed".
     \* @type: Str;
-    at,
+    fate,
     \* Whether it holds CAP_SYS_ADMIN over its own user namespace.
     \* @type: Bool;
     admin,
     \* Whether the runtime lives.
     \* @type: Bool;
-    runtime
+    attended
 
-vars == <<asked, todo, done, at, admin, runtime>>
+vars == <<plan, ahead, taken, fate, admin, attended>>
 
 If(condition, steps) == IF condition THEN steps ELSE <<>>
 
@@ -84,7 +84,7 @@ Road(a) ==
     \o If(a.hooks, <<"start hooks">>)
     \o Confine(a, a.nnp /\ a.filter # "listener")
 
-Following == IF todo = <<>> THEN "exec" ELSE Head(todo)
+Following == IF ahead = <<>> THEN "exec" ELSE Head(ahead)
 
 (****************************************************************************)
 (* The kernel.                                                              *)
@@ -95,25 +95,30 @@ OpensPaths == {"root", "terminal", "hide", "pivot", "home"}
 \* Whether the kernel lets it.
 Allows(step) ==
     /\ step \in NeedsAdmin => admin
-    /\ step \in OpensPaths => "landlock" \notin done
-    /\ step \in {"landlock", "filter"} => (admin \/ "no new privileges" \in done)
+    /\ step \in OpensPaths => "landlock" \notin taken
+    /\ step \in {"landlock", "filter"} => (admin \/ "no new privileges" \in taken)
     \* With no_new_privs a filter need allow nothing of ours but the hand-over of its listener and what follows it.
-    /\ (asked.nnp /\ "filter" \in done) =>
-          (asked.filter = "listener" /\ step \in {"dumpable", "release", "ready", "await start", "start hooks"})
+    /\ (plan.nnp /\ "filter" \in taken) =>
+          (plan.filter = "listener" /\ step \in {"dumpable", "release", "ready", "await start", "start hooks"})
     \* Nobody listens to `create` once it is ready.
-    /\ (step = "filter" /\ asked.filter = "listener") => "ready" \notin done
+    /\ (step = "filter" /\ plan.filter = "listener") => "ready" \notin taken
     \* A change of user makes the process untraceable again.
-    /\ step = "credentials" => "dumpable" \notin done
+    /\ step = "credentials" => "dumpable" \notin taken
 
 Does(step) ==
-    /\ at = "works"
+    /\ fate = "works"
     /\ Following = step
     /\ Allows(step)
-    /\ runtime \/ step \notin {"runtime hooks", "ready"}
-    /\ done' = done \union {step}
-    /\ todo' = Tail(todo)
+    /\ attended \/ step \notin {"runtime hooks", "ready"}
+    /\ taken' = taken \union {step}
+    /\ ahead' = Tail(ahead)
 
-Keeps == UNCHANGED <<asked, at, admin, runtime>>
+Keeps == UNCHANGED <<plan, fate, admin, attended>>
+
+Clone ==
+    /\ fate = "none"
+    /\ fate' = "works"
+    /\ UNCHANGED <<plan, ahead, taken, admin, attended>>
 
 BecomeRoot == Does("become root") /\ Keeps
 Root == Does("root") /\ Keeps
@@ -128,7 +133,7 @@ NoNewPrivileges == Does("no new privileges") /\ Keeps
 Home == Does("home") /\ Keeps
 Landlock == Does("landlock") /\ Keeps
 Filter == Does("filter") /\ Keeps
-Credentials == Does("credentials") /\ admin' = FALSE /\ UNCHANGED <<asked, at, runtime>>
+Credentials == Does("credentials") /\ admin' = FALSE /\ UNCHANGED <<plan, fate, attended>>
 Program == Does("program") /\ Keeps
 Dumpable == Does("dumpable") /\ Keeps
 Release == Does("release") /\ Keeps
@@ -137,49 +142,49 @@ AwaitStart == Does("await start") /\ Keeps
 StartHooks == Does("start hooks") /\ Keeps
 
 Exec ==
-    /\ at = "works"
+    /\ fate = "works"
     /\ Following = "exec"
-    /\ at' = "program"
-    /\ UNCHANGED <<asked, todo, done, admin, runtime>>
+    /\ fate' = "program"
+    /\ UNCHANGED <<plan, ahead, taken, admin, attended>>
 
 \* Any step may fail for another reason, or the process be killed: it ends, and is never the program.
 Fail ==
-    /\ at = "works"
-    /\ at' = "failed"
-    /\ UNCHANGED <<asked, todo, done, admin, runtime>>
+    /\ fate = "works"
+    /\ fate' = "failed"
+    /\ UNCHANGED <<plan, ahead, taken, admin, attended>>
 
 \* The runtime dies: until it is released the process goes with it.
 RuntimeDies ==
-    /\ runtime
-    /\ at = "works"
-    /\ runtime' = FALSE
-    /\ at' = IF "release" \in done THEN at ELSE "failed"
-    /\ UNCHANGED <<asked, todo, done, admin>>
+    /\ attended
+    /\ fate = "works"
+    /\ attended' = FALSE
+    /\ fate' = IF "release" \in taken THEN fate ELSE "failed"
+    /\ UNCHANGED <<plan, ahead, taken, admin>>
 
 \* Without the runtime nobody hears that it is ready: it ends.
 Deserted ==
-    /\ at = "works"
-    /\ ~runtime
+    /\ fate = "works"
+    /\ ~attended
     /\ Following \in {"ready"}
-    /\ at' = "failed"
-    /\ UNCHANGED <<asked, todo, done, admin, runtime>>
+    /\ fate' = "failed"
+    /\ UNCHANGED <<plan, ahead, taken, admin, attended>>
 
 Rest ==
-    /\ at # "works"
+    /\ fate \in {"program", "failed"}
     /\ UNCHANGED vars
 
 Init ==
-    /\ asked \in [enters : BOOLEAN, userns : BOOLEAN, nnp : BOOLEAN, landlock : BOOLEAN, filter : Filters,
+    /\ plan \in [enters : BOOLEAN, userns : BOOLEAN, nnp : BOOLEAN, landlock : BOOLEAN, filter : Filters,
                   terminal : BOOLEAN, hooks : BOOLEAN, traced : BOOLEAN]
-    /\ asked.enters => ~asked.hooks /\ ~asked.traced
-    /\ asked.traced => asked.userns
+    /\ plan.enters => ~plan.hooks /\ ~plan.traced
+    /\ plan.traced => plan.userns
     \* Half of the mixtures are enough: a terminal is opened with hooks and without in `exec`.
-    /\ ~asked.enters => asked.terminal = asked.hooks
-    /\ todo = Road(asked)
-    /\ done = {}
-    /\ at = "works"
+    /\ ~plan.enters => plan.terminal = plan.hooks
+    /\ ahead = Road(plan)
+    /\ taken = {}
+    /\ fate = "none"
     /\ admin = TRUE
-    /\ runtime = TRUE
+    /\ attended = TRUE
 
 Work ==
     \/ BecomeRoot \/ Root \/ Terminal \/ RuntimeHooks \/ ContainerHooks \/ Hide \/ Pivot \/ Close \/ Directory
@@ -187,6 +192,7 @@ Work ==
     \/ AwaitStart \/ StartHooks \/ Exec \/ Deserted
 
 Next ==
+    \/ Clone
     \/ BecomeRoot
     \/ Root
     \/ Terminal
@@ -219,56 +225,56 @@ Spec == Init /\ [][Next]_vars /\ WF_vars(Work)
 (* What must hold.                                                          *)
 (****************************************************************************)
 TypeOK ==
-    /\ asked.filter \in Filters
-    /\ at \in {"works", "program", "failed"}
+    /\ plan.filter \in Filters
+    /\ fate \in {"none", "works", "program", "failed"}
     /\ admin \in BOOLEAN
-    /\ runtime \in BOOLEAN
-    /\ \A i \in 1..Len(todo) : todo[i] \notin done
+    /\ attended \in BOOLEAN
+    /\ \A i \in 1..Len(ahead) : ahead[i] \notin taken
 
 \* No step lacks what was given up before it.
-LacksNothing == (at = "works" /\ Following # "exec") => Allows(Following)
+LacksNothing == (fate = "works" /\ Following # "exec") => Allows(Following)
 
 \* At exec everything that was asked for is in force.
 ProtectedAtExec ==
-    at = "program" =>
+    fate = "program" =>
         /\ ~admin
-        /\ {"root", "close", "directory", "credentials", "program"} \subseteq done
-        /\ ~asked.enters => {"hide", "pivot"} \subseteq done
-        /\ asked.userns /\ ~asked.enters => "become root" \in done
-        /\ asked.nnp => "no new privileges" \in done
-        /\ asked.landlock => "landlock" \in done
-        /\ asked.filter # "none" => "filter" \in done
-        /\ asked.terminal => "terminal" \in done
-        /\ asked.hooks => {"runtime hooks", "container hooks", "start hooks"} \subseteq done
+        /\ {"root", "close", "directory", "credentials", "program"} \subseteq taken
+        /\ ~plan.enters => {"hide", "pivot"} \subseteq taken
+        /\ plan.userns /\ ~plan.enters => "become root" \in taken
+        /\ plan.nnp => "no new privileges" \in taken
+        /\ plan.landlock => "landlock" \in taken
+        /\ plan.filter # "none" => "filter" \in taken
+        /\ plan.terminal => "terminal" \in taken
+        /\ plan.hooks => {"runtime hooks", "container hooks", "start hooks"} \subseteq taken
 
 \* A created container, and every hook in it, is out of reach of the host's root and descriptors.
 CreatedIsClosedIn ==
-    ("ready" \in done \/ "start hooks" \in done) =>
-        /\ {"close", "credentials", "release"} \subseteq done
-        /\ ~asked.enters => {"hide", "pivot"} \subseteq done
+    ("ready" \in taken \/ "start hooks" \in taken) =>
+        /\ {"close", "credentials", "release"} \subseteq taken
+        /\ ~plan.enters => {"hide", "pivot"} \subseteq taken
 
 \* What the program's user could reach is gone before the process is that user.
 ClosedBeforeUser ==
-    "credentials" \in done => ("close" \in done /\ (asked.enters \/ "pivot" \in done))
+    "credentials" \in taken => ("close" \in taken /\ (plan.enters \/ "pivot" \in taken))
 
 \* The files of the container belong to its root: it is that root before it makes any.
-RootBeforeFiles == ("root" \in done /\ asked.userns /\ ~asked.enters) => "become root" \in done
+RootBeforeFiles == ("root" \in taken /\ plan.userns /\ ~plan.enters) => "become root" \in taken
 
 \* Hooks that may change the root file system come before what hides a part of it.
-HooksBeforeHiding == (asked.hooks /\ "hide" \in done) => "container hooks" \in done
+HooksBeforeHiding == (plan.hooks /\ "hide" \in taken) => "container hooks" \in taken
 
 \* The terminal is there before anything could be written to it.
-TerminalBeforeHooks == (asked.terminal /\ "container hooks" \in done) => "terminal" \in done
+TerminalBeforeHooks == (plan.terminal /\ "container hooks" \in taken) => "terminal" \in taken
 
 \* Nobody may trace a process that still holds the host's descriptors or privileges.
-TracedLate == "dumpable" \in done => {"close", "credentials"} \subseteq done
+TracedLate == "dumpable" \in taken => {"close", "credentials"} \subseteq taken
 
 \* It dies with the runtime until everything is done that the runtime would have to undo.
-ReleasedLate == "release" \in done => "program" \in done
+ReleasedLate == "release" \in taken => "program" \in taken
 
-\* Every mixture can be done: it ends as the program or by a failure.
-Arrives == <>(at \in {"program", "failed"})
+\* Every mixture can be done: who is cloned ends as the program or by a failure.
+Arrives == (fate = "works") ~> (fate \in {"program", "failed"})
 
 \* A process without a runtime does not stay half set up.
-NotDeserted == ~runtime ~> (at # "works" \/ "ready" \in done)
+NotDeserted == ~attended ~> (fate # "works" \/ "ready" \in taken)
 =============================================================================

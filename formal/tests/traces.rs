@@ -181,17 +181,17 @@ fn isolation(line: &str) -> Option<&'static str> {
     })
 }
 
-const HIDDEN: [&str; 6] = ["BecomeRoot", "Root", "Hide", "Close", "Home", "Program"];
+const HIDDEN: [&str; 7] = ["Clone", "BecomeRoot", "Root", "Hide", "Close", "Home", "Program"];
 
 fn isolated(graph: &Graph, asked: &Value, events: &[&str]) -> bool {
     let ends = follow(
         graph,
-        |state| &state["asked"] == asked,
+        |state| &state["plan"] == asked,
         events,
         |step| HIDDEN.contains(&step.action),
         |event, step| step.action == *event,
     );
-    ends.iter().any(|state| state["at"] == "program")
+    ends.iter().any(|state| state["fate"] == "program")
 }
 
 #[test]
@@ -269,6 +269,7 @@ fn handshake(event: &String, step: Step<'_>) -> bool {
 
 fn is_silent(step: Step<'_>) -> bool {
     let own = [
+        "Clones",
         "Sends",
         "Hears",
         "HearsTheEnd",
@@ -284,12 +285,12 @@ fn is_silent(step: Step<'_>) -> bool {
 fn shakes_hands(graph: &Graph, asked: &Value, told: &str, events: &[String]) -> bool {
     let ends = follow(
         graph,
-        |state| &state["asked"] == asked,
+        |state| &state["wanted"] == asked,
         events,
         is_silent,
         handshake,
     );
-    ends.iter().any(|state| text(&state["told"]) == told)
+    ends.iter().any(|state| text(&state["answer"]) == told)
 }
 
 fn mixture(mode: &str, hooks: bool) -> Value {

@@ -85,7 +85,7 @@ impl StateMachineTest for Walk {
                 Err(_) => assert_eq!(edge.action, "Refuses"),
             }
         }
-        if after["stage"] == "started" {
+        if after["parent"] == "started" {
             walk.protocol = walk.protocol.started();
         }
         walk.at = edge.target;
@@ -94,7 +94,7 @@ impl StateMachineTest for Walk {
 
     fn check_invariants(walk: &Self, at: &usize) {
         let state = &handshake().states[*at];
-        if state["stage"] != "failed" {
+        if state["parent"] != "failed" {
             let Protocol {
                 hooks,
                 terminal,
@@ -190,14 +190,18 @@ impl Driver for Isolation {
 }
 
 /// The way of one configuration to exec, in ITF.
-fn itf(graph: &Graph, mut at: usize) -> Value {
+fn itf(graph: &Graph, at: usize) -> Value {
     let mut states = Vec::new();
     let mut action = "init".to_owned();
+    let [clone] = &graph.edges[at][..] else {
+        panic!("nothing but its birth is before its first step");
+    };
+    let mut at = clone.target;
     loop {
         let state = &graph.states[at];
         states.push(
-            json!({"#meta": {"index": states.len()}, "action_taken": action, "asked": state["asked"],
-            "done": {"#set": state["done"]}}),
+            json!({"#meta": {"index": states.len()}, "action_taken": action, "asked": state["plan"],
+            "done": {"#set": state["taken"]}}),
         );
         let other = ["Fail", "RuntimeDies", "Deserted", "Rest"];
         let Some(edge) = graph.edges[at]
