@@ -67,7 +67,7 @@ fn main() {
     let home = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let (mut shipped, mut mutants) = (String::new(), String::new());
-    let mut table = String::from("const BOUND: &[nucleus_formal::binding::Bound] = &[\n");
+    let mut table = String::from("pub(crate) const BOUND: &[nucleus_formal::binding::Bound] = &[\n");
     for code in &CODE {
         let Code {
             name,

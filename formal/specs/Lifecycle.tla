@@ -460,8 +460,12 @@ Step(c) ==
 TakeLock(c) == LockToCreate(c) \/ LockAndGo(c) \/ LockAndRefuse(c) \/ Relock(c)
 
 Fairness ==
-    /\ \A c \in Commands : WF_vars(Step(c))
-    /\ \A c \in Commands : SF_vars(TakeLock(c))
+    /\ \A c \in Commands : WF_vars(
+           \/ Open(c) \/ Missing(c) \/ Gone(c) \/ ClaimDirectory(c) \/ ClaimLost(c)
+           \/ Spawn(c) \/ Record(c) \/ Leave(c) \/ Go(c) \/ Fail(c) \/ Await(c)
+           \/ ClaimStart(c) \/ Tell(c) \/ Forget(c) \/ Signal(c) \/ Freeze(c) \/ Thaw(c)
+           \/ End(c) \/ Free(c) \/ Remove(c))
+    /\ \A c \in Commands : SF_vars(LockToCreate(c) \/ LockAndGo(c) \/ LockAndRefuse(c) \/ Relock(c))
     /\ WF_vars(OrphanEnds)
     /\ WF_vars(BecomeProgram)
     /\ WF_vars(DieBySignal)

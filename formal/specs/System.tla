@@ -1,36 +1,43 @@
 ------------------------------ MODULE System ------------------------------
 (***************************************************************************
-One `nucleus run` from the request to the last file removed: the specs of the
-parts, put together.
+One `nucleus run` from the request to the last file removed, as the front-end
+sees it: the specs of the parts, put together.
 
-Each part is the spec of its name, with its own variables (P: Policy; G: Gvisor,
-here as the road of the front-end with the native runtime; R: Resources;
-F: Filesystem; E: Egress; L: Lifecycle, of one `run` and one `delete --force`),
-and each step below is a step of one or more of them *at the same time*: that is
-what the parts have to do with each other.
+The nine specs are composed in two modules.  This one has P: Policy; G: Gvisor,
+here as the road of the front-end with the native runtime; E: Egress;
+R: Resources and L: Lifecycle, of one `run` and one `delete --force`.  Creation
+has what happens meanwhile inside the runtime and the container's first process:
+Handshake, Isolation and Filesystem, and the same R and L again.  Each part has
+its own variables, and each step below is a step of one or more parts *at the
+same time*: that is what the parts have to do with each other.
 
-WHAT IS MODELLED.  The policy is loaded and applied before anything is made;
+WHAT IS MODELLED.  The policy is loaded and applied before anything is made (the
+process of the runtime may be there sooner: it waits for its configuration);
 the network, if there is one, is complete before the runtime is called; the
-child mounts only inside its control group; it is ready only when its file
-system is; it is recorded when it is ready; the front-end lets it go only when
-rules, limits and file system are in force; the container is taken down before
-its network.  The policy can be refused or swapped, the network and each step
-of the runtime and of the child can fail, the front-end can be killed while it
-prepares, starts or waits, and the runtime at any moment: whatever happens, all
-is freed.
+runtime makes and records the container; the front-end lets it go only when
+policy, rules and limits are in force; the container is taken down before its
+network.  The policy can be refused or swapped, the network and each step of the
+runtime can fail, the front-end can be killed while it prepares, starts or
+waits, and the runtime at any moment: whatever happens, all is freed.
 
 WHAT IS ASSUMED.  What the parts assume.  Beyond that: a runtime whose
 front-end is gone gives the container up (it reads the end of a pipe).
+Fairness: front-end, runtime, first process and `delete` each go on while they
+can, a program and the processes that it has forked end at last, the resolver
+goes on.
 
-WHAT IS LEFT OUT.  What the parts leave out; `--detach`; gVisor, which takes the
-same road with fewer parts; SIGKILL of who cleans up, questions to the resolver,
-cgroup2, and more of the adversary than a pipe in the place of the policy: each
-part has all that in its own spec.  Handshake and Isolation, the inner life of the
-child between Clone and Execute, are checked by themselves and not composed here.
+WHAT IS LEFT OUT.  What the parts leave out; `--detach`; runsc in the place of the
+runtime, which takes the front-end's road without what the runtime does (spec
+Gvisor has it); SIGKILL of who cleans up, questions to the resolver, cgroup2, and
+more of the adversary than a pipe in the place of the policy: each part has all
+that in its own spec.
 
-THE CLAIM.  This spec is checked to refine each part, fairness included
-(properties Is...): what was shown of the parts alone, under what they assume of
-their neighbours, holds of the whole.
+THE CLAIM.  This spec is checked to refine each of its five parts, fairness
+included (properties Is...), and Creation each of its own: what was shown of the
+parts alone, under what they assume of their neighbours, holds of the whole run.
+The whole run is both modules at once, in step in what they share; that they can
+be in step, that each makes exactly the steps of R and L that the other makes, is
+compared by formal/tests/halves.rs.
 
 THE CODE.  shim/src/run.rs and runtime/src/create.rs, run.rs, in their order.
 ***************************************************************************)
@@ -51,14 +58,6 @@ CONSTANTS
     PidNamespaces,
     \* @type: Set(Str);
     Others,
-    \* @type: Set(Str);
-    Links,
-    \* @type: Bool;
-    Moves,
-    \* @type: Int;
-    MaxLinks,
-    \* @type: Int;
-    MaxRetries,
     \* @type: Set(Str);
     Static,
     \* @type: Set(Str);
@@ -99,20 +98,6 @@ VARIABLES
     caps,
     \* @type: Str;
     profile,
-    \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool, asks: Set(Str) };
-    wish,
-    \* @type: Str;
-    road,
-    \* @type: Set(Str);
-    denied,
-    \* @type: Set(Str);
-    informed,
-    \* @type: Str;
-    space,
-    \* @type: Str;
-    stack,
-    \* @type: Str;
-    container,
     \* @type: Str;
     version,
     \* @type: Bool;
@@ -129,32 +114,20 @@ VARIABLES
     program,
     \* @type: Str;
     deleter,
+    \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool, asks: Set(Str) };
+    wish,
     \* @type: Str;
-    stage,
-    \* @type: Str;
-    walk,
-    \* @type: Str;
-    at,
-    \* @type: Seq(Str);
-    rest,
-    \* @type: Int;
-    followed,
-    \* @type: Int;
-    retries,
-    \* @type: Str;
-    x,
-    \* @type: Str;
-    above,
-    \* @type: Str;
-    made,
-    \* @type: Str;
-    propagation,
-    \* @type: Bool;
-    leaked,
+    road,
     \* @type: Set(Str);
-    hidden,
+    denied,
+    \* @type: Set(Str);
+    informed,
     \* @type: Str;
-    oldroot,
+    space,
+    \* @type: Str;
+    stack,
+    \* @type: Str;
+    container,
     \* @type: Str;
     front,
     \* @type: Str;
@@ -181,65 +154,45 @@ VARIABLES
     reply,
     \* @type: Str;
     holds,
-    \* The state directory: "none", "empty" or "filled" with the configuration.
     \* @type: Str;
     dir,
-    \* Whether the first process is recorded.
     \* @type: Bool;
     recorded,
-    \* The FIFO that `start` writes to, by its name: "none", "start", "starting".
     \* @type: Str;
     fifo,
-    \* The first process: "none", "setup" (it ends with its creator), "waiting", "program", "dead".
     \* @type: Str;
     proc,
-    \* Whether the byte of `start` was written.
     \* @type: Bool;
     told,
-    \* Whether a SIGKILL is pending.
     \* @type: Bool;
     killed,
-    \* Whether the control group is there.
     \* @type: Bool;
     cgroup,
-    \* Whether it is frozen.
     \* @type: Bool;
     frozen,
-    \* Who holds the lock of the directory, or "free".
     \* @type: Str;
     lock,
-    \* What each command was asked to do, or "none".
     \* @type: Str -> Str;
     op,
-    \* The acts that it still has to do.
     \* @type: Str -> Seq(Str);
     todo,
-    \* The directory that it has opened: "none", the "live" one, or one that was removed ("stale").
     \* @type: Str -> Str;
     handle
 
-pvars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second,
-      caps, profile>>
-gvars == <<wish, road, denied, informed, space, stack, container>>
+pvars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile>>
 rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
-fvars == <<stage, walk, at, rest, followed, retries, x, above, made, propagation, leaked,
-      hidden, oldroot>>
-evars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query,
-      upstream, reply, holds>>
-vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first,
-          second, caps, profile, wish, road, denied, informed, space, stack, container,
-          version, pidns, runtime, record, group, place, program, deleter, stage, walk,
-          at, rest, followed, retries, x, above, made, propagation, leaked, hidden,
-          oldroot, front, netns, covers, loaded, link, resolver, workload, dns, pending,
-          query, upstream, reply, holds,
-          dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
-
+gvars == <<wish, road, denied, informed, space, stack, container>>
+evars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query, upstream, reply, holds>>
 lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
+vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile,
+          version, pidns, runtime, record, group, place, program, deleter, wish, road, denied, informed, space,
+          stack, container, front, netns, covers, loaded, link, resolver, workload, dns, pending, query,
+          upstream, reply, holds, dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo,
+          handle>>
 
 P == INSTANCE Policy
 G == INSTANCE Gvisor
 R == INSTANCE Resources
-F == INSTANCE Filesystem
 E == INSTANCE Egress
 L == INSTANCE Lifecycle
 
@@ -249,41 +202,37 @@ Plain(m, root) ==
     [mode |-> m, consent |-> FALSE, network |-> "none", host_consent |-> FALSE, rootfs |-> root, user |-> TRUE,
      limits |-> "memory", asked |-> FALSE, cgroups |-> TRUE, landlock |-> TRUE]
 
+(* First what is fixed, so that no checker enumerates what each part would leave open. *)
 Init ==
+    /\ ask \in {Plain(m, root) : m \in Modes, root \in {"plain", "attested"}}
+    /\ wish \in {[runtime |-> "native", mode |-> ask.mode, network |-> n, consent |-> FALSE,
+                   host_consent |-> FALSE, root |-> TRUE, asks |-> {}] : n \in Networks}
     /\ P!Init
     /\ G!Init
     /\ R!Init
-    /\ F!Init
     /\ E!Init
     /\ L!Init
-    /\ ask \in {Plain(m, root) : m \in Modes, root \in {"plain", "attested"}}
-    /\ wish.mode = ask.mode
-    /\ wish.network \in Networks
-    /\ ~wish.consent
-    /\ ~wish.host_consent
-    /\ wish.root
-    /\ wish.asks = {}
 
 Bridge == wish.network = "bridge"
 
 -----------------------------------------------------------------------------
 (* The front-end decides and loads. *)
 
-Decide == P!Decide /\ G!Decide /\ UNCHANGED <<rvars, fvars, evars, lvars>>
+Decide == P!Decide /\ G!Decide /\ UNCHANGED <<rvars, evars, lvars>>
 
-Begin == P!Begin(TRUE) /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Begin == P!Begin(TRUE) /\ UNCHANGED <<gvars, rvars, evars, lvars>>
 
-Open == P!Open /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-ReadHalf == P!ReadHalf /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-ReadRest == P!ReadRest /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-Check == P!Check /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-Parse == P!Parse /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-Compose == P!Compose({"kill", "admin"}, "none") /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-Apply == phase = "parsed" /\ caps # {} /\ P!Apply /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-PolicyFails == P!Fail /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
-Swap == phase = "loading" /\ (\E file \in Files : P!Swap(file)) /\ UNCHANGED <<gvars, rvars, fvars, evars, lvars>>
+Open == P!Open /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+ReadHalf == P!ReadHalf /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+ReadRest == P!ReadRest /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Check == P!Check /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Parse == P!Parse /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Compose == P!Compose({"kill", "admin"}, "none") /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Apply == phase = "parsed" /\ caps # {} /\ P!Apply /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+PolicyFails == P!Fail /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Swap == phase = "loading" /\ (\E file \in Files : P!Swap(file)) /\ UNCHANGED <<gvars, rvars, evars, lvars>>
 
-NoPolicy == phase \in {"refused", "failed"} /\ road = "taken" /\ G!Fail /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+NoPolicy == phase \in {"refused", "failed"} /\ road = "taken" /\ G!Fail /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 Verified == phase = "applied"
 
@@ -292,40 +241,29 @@ Verified == phase = "applied"
 
 Networking == Verified /\ Bridge /\ road = "taken"
 
-MakeNetns == Networking /\ E!MakeNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-NetworkFails == Networking /\ E!Fail /\ G!Fail /\ UNCHANGED <<pvars, rvars, fvars, lvars>>
+MakeNetns == Networking /\ E!MakeNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+NetworkFails == Networking /\ E!Fail /\ G!Fail /\ UNCHANGED <<pvars, rvars, lvars>>
 
-Prepare == Verified /\ (Bridge => front = "link") /\ G!Prepare /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+Prepare == Verified /\ (Bridge => front = "link") /\ G!Prepare /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* It calls the runtime, which makes the container. *)
 
-MakeState == road = "prepared" /\ R!MakeState /\ L!MakeDirectory("c1", "run") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-OpenState == L!Open("c1") /\ UNCHANGED <<pvars, gvars, rvars, fvars, evars>>
-LockState == L!LockToCreate("c1") /\ UNCHANGED <<pvars, gvars, rvars, fvars, evars>>
-WriteIntent == R!WriteIntent /\ L!ClaimDirectory("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-MakeCgroup == R!MakeCgroup /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
-SetLimits == R!SetLimits /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
-Clone == R!Clone /\ L!Spawn("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-Join == R!Join /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
+MakeState == road = "prepared" /\ R!MakeState /\ L!MakeDirectory("c1", "run") /\ UNCHANGED <<pvars, gvars, evars>>
+OpenState == L!Open("c1") /\ UNCHANGED <<pvars, gvars, rvars, evars>>
+LockState == L!LockToCreate("c1") /\ UNCHANGED <<pvars, gvars, rvars, evars>>
+WriteIntent == R!WriteIntent /\ L!ClaimDirectory("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+MakeCgroup == R!MakeCgroup /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+SetLimits == R!SetLimits /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+Clone == R!Clone /\ L!Spawn("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+Join == R!Join /\ UNCHANGED <<pvars, gvars, evars, lvars>>
 
-(* The child, in its group. *)
-InGroup == program = "setup" /\ R!Within("init")
-
-Walk == InGroup /\ (F!Enter \/ F!Found) /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-Mount ==
-    /\ InGroup
-    /\ F!MakeSlave \/ F!AttachRoot \/ F!BeginBind \/ F!AttachBind \/ F!BeginProc \/ F!AttachProc
-    /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-Hide == InGroup /\ (F!Hooks \/ F!ReadonlyPaths \/ F!Mask) /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-Pivot == InGroup /\ (F!Pivot \/ F!DetachOldRoot \/ F!RootReadonly) /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-ChildFails == InGroup /\ F!Fail /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-
-Ready == stage = "ready" /\ R!Ready /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
-Created == R!Publish /\ G!Create /\ L!Record("c1") /\ UNCHANGED <<pvars, fvars, evars>>
+(* What the child does in its group is in Creation. *)
+Ready == runtime = "forked" /\ R!Ready /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+Created == R!Publish /\ G!Create /\ L!Record("c1") /\ UNCHANGED <<pvars, evars>>
 
 (* `nucleus` lets it go. *)
 Go ==
@@ -333,27 +271,26 @@ Go ==
     /\ G!Start
     /\ L!Go("c1")
     /\ IF Bridge THEN E!Launch ELSE UNCHANGED evars
-    /\ UNCHANGED <<pvars, fvars>>
+    /\ UNCHANGED <<pvars>>
 
-Execute == R!Start /\ F!Execute /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+Execute == R!Start /\ UNCHANGED <<pvars, gvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The workload. *)
 
-Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
-OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, fvars, evars, lvars>>
+Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, evars, lvars>>
 
-Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The end of the first process, whoever brings it, is an end for all parts. *)
 
-FileSystemEnds == IF stage \in {"begin", "running", "failed"} THEN UNCHANGED fvars ELSE F!Fail
 ContainerEnds == IF container \in {"created", "running"} THEN G!End ELSE UNCHANGED gvars
 NetworkEnds == IF workload = "running" THEN E!Exit ELSE UNCHANGED evars
-Death == FileSystemEnds /\ ContainerEnds /\ NetworkEnds /\ UNCHANGED pvars
+Death == ContainerEnds /\ NetworkEnds /\ UNCHANGED pvars
 
 InitExits == R!InitExits /\ Death /\ L!Exit
 FollowRuntime == R!FollowRuntime /\ Death /\ L!OrphanEnds
@@ -364,53 +301,54 @@ UndoProcesses ==
 DeleteKills ==
     /\ R!DeleteKills
     /\ lock = "c2"
-    /\ IF record = "full" THEN Death ELSE UNCHANGED <<pvars, gvars, fvars, evars>>
+    /\ IF record = "full" THEN Death ELSE UNCHANGED <<pvars, gvars, evars>>
     /\ IF L!Next1("c2") = "end" THEN L!End("c2") ELSE UNCHANGED lvars
 
-(* The runtime fails: for itself, because the child has failed, or because the front-end is gone. *)
+(* The runtime fails by itself or because the child has failed, and has to when the front-end is gone. *)
+Missed == road \notin {"prepared", "created"}
 RuntimeFails ==
+    /\ ~Missed
     /\ R!Fail
     /\ L!Fail("c1")
-    /\ IF road \in {"prepared", "created"} THEN G!Fail ELSE UNCHANGED gvars
-    /\ UNCHANGED <<pvars, fvars, evars>>
-MustFail == stage = "failed" \/ road \notin {"prepared", "created"}
-RuntimeHasTo == MustFail /\ RuntimeFails
+    /\ G!Fail
+    /\ UNCHANGED <<pvars, evars>>
+RuntimeGivesUp == Missed /\ R!Fail /\ L!Fail("c1") /\ UNCHANGED <<pvars, gvars, evars>>
 
-Reap == R!Reap /\ L!Await("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-UndoCgroup == R!UndoCgroup /\ L!Free("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-UndoState == R!UndoState /\ L!Remove("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+Reap == R!Reap /\ L!Await("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+UndoCgroup == R!UndoCgroup /\ L!Free("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+UndoState == R!UndoState /\ L!Remove("c1") /\ UNCHANGED <<pvars, gvars, evars>>
 
 (* The front-end sees that its runtime is over without a word, or that it has started nothing. *)
 RuntimeGone ==
     /\ runtime \in {"left", "dead"}
     /\ road \in {"prepared", "created"}
     /\ G!Fail
-    /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+    /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The front-end takes all back. *)
 
-Stop == G!Stop /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
-SeeStopped == program \notin {"released", "running"} /\ G!SeeStopped /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+Stop == G!Stop /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+SeeStopped == program \notin {"released", "running"} /\ G!SeeStopped /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 LockFree == runtime \in {"idle", "left", "dead"}
 
-BeginDelete == road = "deleting" /\ R!BeginDelete /\ L!OpenToLock("c2", "force") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-LockToDelete == L!LockAndGo("c2") /\ UNCHANGED <<pvars, gvars, rvars, fvars, evars>>
-DeleteCgroup == R!DeleteCgroup /\ L!Free("c2") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
-DeleteState == R!DeleteState /\ L!Remove("c2") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+BeginDelete == road = "deleting" /\ R!BeginDelete /\ L!OpenToLock("c2", "force") /\ UNCHANGED <<pvars, gvars, evars>>
+LockToDelete == L!LockAndGo("c2") /\ UNCHANGED <<pvars, gvars, rvars, evars>>
+DeleteCgroup == R!DeleteCgroup /\ L!Free("c2") /\ UNCHANGED <<pvars, gvars, evars>>
+DeleteState == R!DeleteState /\ L!Remove("c2") /\ UNCHANGED <<pvars, gvars, evars>>
 
-Deleted == LockFree /\ record = "none" /\ deleter = "idle" /\ G!Delete /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+Deleted == LockFree /\ record = "none" /\ deleter = "idle" /\ G!Delete /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 Clearing == road = "clearing"
-StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-RemoveNetns == Clearing /\ E!RemoveNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-SweepNetns == Clearing /\ E!SweepNetns /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
-Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, fvars, lvars>>
+StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+RemoveNetns == Clearing /\ E!RemoveNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+SweepNetns == Clearing /\ E!SweepNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
 
-Clear == netns = "none" /\ link = "none" /\ G!Clear /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+Clear == netns = "none" /\ link = "none" /\ G!Clear /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* SIGKILL, and who comes after it. *)
@@ -419,62 +357,57 @@ KillFrontEnd ==
     /\ road \in {"prepared", "created", "started"}
     /\ G!Kill
     /\ IF front \in {"idle", "done", "dead"} THEN UNCHANGED evars ELSE E!Kill
-    /\ UNCHANGED <<pvars, rvars, fvars, lvars>>
+    /\ UNCHANGED <<pvars, rvars, lvars>>
 
-KillRuntime == R!KillRuntime /\ L!Crash("c1") /\ UNCHANGED <<pvars, gvars, fvars, evars>>
+KillRuntime == R!KillRuntime /\ L!Crash("c1") /\ UNCHANGED <<pvars, gvars, evars>>
 
-Sweep == LockFree /\ G!Sweep /\ UNCHANGED <<pvars, rvars, fvars, evars, lvars>>
+Sweep == LockFree /\ G!Sweep /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 Rest == road = "done" /\ UNCHANGED vars
 
 -----------------------------------------------------------------------------
+FrontEndGoesOn ==
+    \/ Decide \/ Begin \/ Open \/ ReadHalf \/ ReadRest \/ Check \/ Parse \/ Compose \/ Apply \/ NoPolicy
+    \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ Prepare \/ Created \/ Go \/ RuntimeGone \/ Stop
+    \/ SeeStopped \/ Deleted \/ StopNetwork \/ Disconnect \/ RemoveNetns \/ SweepLink \/ SweepNetns \/ Expire
+    \/ Clear \/ Sweep
+RuntimeGoesOn ==
+    \/ MakeState \/ OpenState \/ LockState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ RuntimeGivesUp
+    \/ Reap \/ UndoProcesses \/ UndoCgroup \/ UndoState
+ChildGoesOn == Join \/ Ready \/ Execute \/ FollowRuntime
+DeleteGoesOn == BeginDelete \/ LockToDelete \/ DeleteKills \/ DeleteCgroup \/ DeleteState
+ResolverGoesOn == Refresh \/ Answered \/ Load
+
 Next ==
     \/ Decide \/ Begin \/ Open \/ ReadHalf \/ ReadRest \/ Check \/ Parse \/ Compose \/ Apply \/ PolicyFails
     \/ Swap \/ NoPolicy \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ NetworkFails \/ Prepare
-    \/ MakeState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ Join \/ Walk \/ Mount \/ Hide \/ Pivot
-    \/ ChildFails \/ Ready \/ Created \/ Go \/ Execute \/ Fork \/ OtherExits
-    \/ Refresh \/ Answered \/ Load \/ InitExits \/ FollowRuntime \/ UndoProcesses
-    \/ DeleteKills \/ RuntimeFails \/ Reap \/ UndoCgroup \/ UndoState \/ RuntimeGone \/ Stop \/ SeeStopped
-    \/ BeginDelete \/ DeleteCgroup \/ DeleteState \/ Deleted \/ StopNetwork \/ Disconnect
+    \/ MakeState \/ OpenState \/ LockState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ Join \/ Ready
+    \/ Created \/ Go \/ Execute \/ Fork \/ OtherExits
+    \/ Refresh \/ Answered \/ Load \/ InitExits \/ FollowRuntime \/ UndoProcesses \/ DeleteKills
+    \/ RuntimeFails \/ RuntimeGivesUp \/ Reap \/ UndoCgroup \/ UndoState \/ RuntimeGone \/ Stop \/ SeeStopped
+    \/ BeginDelete \/ LockToDelete \/ DeleteCgroup \/ DeleteState \/ Deleted \/ StopNetwork \/ Disconnect
     \/ RemoveNetns \/ SweepLink \/ SweepNetns \/ Expire \/ Clear \/ KillFrontEnd \/ KillRuntime
     \/ Sweep \/ Rest
-    \/ OpenState \/ LockState \/ LockToDelete
 
+(* Each of these is one process that does one thing after the other. *)
 Fairness ==
-    /\ WF_vars(Decide) /\ WF_vars(Begin) /\ WF_vars(Open) /\ WF_vars(ReadHalf) /\ WF_vars(ReadRest)
-    /\ WF_vars(Check) /\ WF_vars(Parse) /\ WF_vars(Apply) /\ WF_vars(NoPolicy) /\ WF_vars(LoadRules)
-    /\ WF_vars(StartResolver) /\ WF_vars(Connect) /\ WF_vars(Prepare) /\ WF_vars(WriteIntent)
-    /\ WF_vars(MakeCgroup) /\ WF_vars(SetLimits) /\ WF_vars(Clone) /\ WF_vars(Join) /\ WF_vars(Walk)
-    /\ WF_vars(Mount) /\ WF_vars(Hide) /\ WF_vars(Pivot) /\ WF_vars(Ready) /\ WF_vars(Created) /\ WF_vars(Go)
-    /\ WF_vars(Execute) /\ WF_vars(Refresh) /\ WF_vars(Answered) /\ WF_vars(Load)
-    /\ WF_vars(InitExits) /\ WF_vars(FollowRuntime)
-    /\ WF_vars(UndoProcesses) /\ WF_vars(DeleteKills) /\ WF_vars(Reap) /\ WF_vars(UndoCgroup)
-    /\ WF_vars(UndoState) /\ WF_vars(RuntimeGone) /\ WF_vars(Stop) /\ WF_vars(SeeStopped)
-    /\ WF_vars(BeginDelete) /\ WF_vars(DeleteCgroup) /\ WF_vars(DeleteState)
-    /\ WF_vars(Deleted) /\ WF_vars(StopNetwork) /\ WF_vars(Disconnect) /\ WF_vars(RemoveNetns)
-    /\ WF_vars(SweepLink) /\ WF_vars(SweepNetns) /\ WF_vars(Expire) /\ WF_vars(Clear) /\ WF_vars(Sweep)
-    /\ WF_vars(RuntimeHasTo) /\ WF_vars(MakeState) /\ WF_vars(MakeNetns) /\ WF_vars(OtherExits)
-    /\ WF_vars(Compose)
-    /\ WF_vars(OpenState) /\ WF_vars(LockState) /\ WF_vars(LockToDelete)
+    /\ WF_vars(FrontEndGoesOn) /\ WF_vars(RuntimeGoesOn) /\ WF_vars(ChildGoesOn) /\ WF_vars(DeleteGoesOn)
+    /\ WF_vars(ResolverGoesOn) /\ WF_vars(InitExits) /\ WF_vars(OtherExits)
 
 Spec == Init /\ [][Next]_vars /\ Fairness
 
 -----------------------------------------------------------------------------
-TypeOK == P!TypeOK /\ G!TypeOK /\ R!TypeOK /\ F!TypeOK /\ E!TypeOK /\ L!TypeOK
+TypeOK == P!TypeOK /\ G!TypeOK /\ R!TypeOK /\ E!TypeOK /\ L!TypeOK
 
 (* Nothing is made before the policy is verified and applied. *)
 PolicyFirst == (runtime # "idle" \/ front # "idle") => phase = "applied"
 
-(* The program runs with everything in force: policy, limits, hidden paths, rules. *)
+(* The program runs with everything in force: policy, limits, rules; the rest is in Creation. *)
 AllInForce ==
-    stage = "running" /\ program = "running" =>
+    program = "running" =>
         /\ phase = "applied" /\ caps \subseteq P!Keep
         /\ R!LimitsFirst
-        /\ F!HiddenAtLast
         /\ Bridge => link = "up" /\ covers = {"v4", "v6"}
-
-(* The program is the executed one, and no other. *)
-OneProgram == program = "running" => stage = "running"
 
 (* The network outlives the container. *)
 NetworkOutlives == (Bridge /\ program \in {"released", "running"}) => netns = "present"
@@ -518,11 +451,6 @@ IsResources ==
     /\ WF_rvars(R!InitExits) /\ WF_rvars(R!BeginDelete)
     /\ SF_rvars(R!DeleteKills) /\ SF_rvars(R!DeleteCgroup) /\ WF_rvars(R!DeleteGivesUp) /\ SF_rvars(R!DeleteState)
 
-IsFilesystem ==
-    /\ F!Init
-    /\ [][F!Next]_fvars
-    /\ WF_fvars(stage # "begin" /\ (F!Lookup \/ F!Road))
-
 IsEgress ==
     /\ E!Init
     /\ [][E!Next]_evars
@@ -532,6 +460,7 @@ IsEgress ==
     /\ WF_evars(E!Stop) /\ WF_evars(E!Disconnect) /\ WF_evars(E!RemoveNetns)
     /\ \A a \in Answers : WF_evars(E!Expire(a))
     /\ WF_evars(E!SweepWorkload) /\ WF_evars(E!SweepLink) /\ WF_evars(E!SweepNetns)
+
 IsLifecycle ==
     /\ L!Init
     /\ [][L!Next]_lvars

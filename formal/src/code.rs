@@ -22,7 +22,8 @@ pub(crate) fn check() -> (Vec<CodeRow>, Vec<String>) {
     (rows, faults.into_iter().flatten().collect())
 }
 
-fn of(bound: &Bound) -> (CodeRow, Vec<String>) {
+/// The same for one file.
+pub(crate) fn of(bound: &Bound) -> (CodeRow, Vec<String>) {
     let started = Instant::now();
     let mut faults = Vec::new();
     for property in bound.properties {
