@@ -4,18 +4,15 @@
 use super::code::{decide, judge, weigh};
 use nucleus_formal::binding::{Agrees, Property, same};
 use nucleus_formal::graph::{shared, text};
-use nucleus_shim::delegation::Cgroups;
 use nucleus_shim::adapt::Loss;
+use nucleus_shim::delegation::Cgroups;
 use nucleus_shim::facts::{Facts, Runtime};
 use nucleus_shim::request::{Mode, Network, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The comparisons.
-pub const PROPERTIES: &[Property] = &[
-    ("every request", every_request),
-    ("every runtime", every_runtime),
-];
+pub const PROPERTIES: &[Property] = &[("every request", every_request), ("every runtime", every_runtime)];
 
 /// What a decision comes to, in the spec's words.
 #[derive(Debug, PartialEq, Eq)]
@@ -225,12 +222,7 @@ fn every_request() -> Agrees {
 /// The requests of the spec Gvisor, as the front-end gets them: with all that each mode wants besides.
 fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
     let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
-    let networks = [
-        Network::None,
-        Network::Bridge,
-        Network::Host,
-        Network::GvisorHost,
-    ];
+    let networks = [Network::None, Network::Bridge, Network::Host, Network::GvisorHost];
     let runtimes: &[Runtime] = match text(&wish["runtime"]) {
         "native" => &[Runtime::Native],
         "gvisor" => &[Runtime::Gvisor],
@@ -269,7 +261,10 @@ fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
         runtime: *runtime,
     };
     let each = |request: &Request| -> Vec<(Request, Facts)> {
-        runtimes.iter().map(|runtime| (request.clone(), facts(runtime))).collect()
+        runtimes
+            .iter()
+            .map(|runtime| (request.clone(), facts(runtime)))
+            .collect()
     };
     [each(&with_terminal), each(&with_socket)].concat()
 }
@@ -293,10 +288,14 @@ fn every_runtime() -> Agrees {
             let refused: BTreeSet<String> = violations.iter().map(|one| first(one.field)).collect();
             same(&refused, &words(&after["denied"]), || format!("{wish}"))?;
             if refused.is_empty() {
-                same(&warnings.len(), &words(&after["informed"]).len(), || format!("{wish}: {warnings:?}"))?;
-                same(&decision.without_landlock, &words(&after["informed"]).contains("landlock"), || {
-                    format!("{wish}")
+                same(&warnings.len(), &words(&after["informed"]).len(), || {
+                    format!("{wish}: {warnings:?}")
                 })?;
+                same(
+                    &decision.without_landlock,
+                    &words(&after["informed"]).contains("landlock"),
+                    || format!("{wish}"),
+                )?;
             }
         }
     }

@@ -75,7 +75,10 @@ fn every_message() -> Agrees {
             .into_iter()
             .find(|heard| heard.to_string() == text(message));
         let heard = heard.expect("a message");
-        seen.insert((format!("{} {}", state["parent"], state["owed"]), heard.to_string()));
+        seen.insert((
+            format!("{} {}", state["parent"], state["owed"]),
+            heard.to_string(),
+        ));
         let code = protocol(state, stage).hear(heard);
         let reply = action(code.ok().map(|(reply, _)| reply));
         same(&reply, &answer.action.as_str(), || format!("{heard} in {state}"))?;

@@ -20,12 +20,7 @@ pub const PROPERTIES: &[Property] = &[
 /// A request of the spec, once for each runtime that the spec does not tell apart.
 fn asked(wish: &Value) -> Vec<Asked> {
     let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
-    let networks = [
-        Network::None,
-        Network::Bridge,
-        Network::Host,
-        Network::GvisorHost,
-    ];
+    let networks = [Network::None, Network::Bridge, Network::Host, Network::GvisorHost];
     let runtimes: &[Runtime] = match text(&wish["runtime"]) {
         "native" => &[Runtime::Native],
         "gvisor" => &[Runtime::Gvisor],
@@ -124,11 +119,20 @@ fn user_namespaces() -> Agrees {
             let spec = match text(&after["road"]) {
                 "taken" => !has(&after["informed"], "user namespace"),
                 // What else is left out is refused in the same word.
-                _ if other || after["wish"]["root"] == false || (after["wish"]["mode"] == "agent" && after["wish"]["consent"] == true) => continue,
+                _ if other
+                    || after["wish"]["root"] == false
+                    || (after["wish"]["mode"] == "agent" && after["wish"]["consent"] == true) =>
+                {
+                    continue;
+                }
                 _ => !has(&after["denied"], "runtime"),
             };
             same(&code, &spec, || format!("{asked:?}"))?;
-            seen.insert((format!("{:?}", asked.runtime), asked.network.word(), text(&after["wish"]["mode"])));
+            seen.insert((
+                format!("{:?}", asked.runtime),
+                asked.network.word(),
+                text(&after["wish"]["mode"]),
+            ));
         }
     }
     assert_eq!(seen.len(), 5 * 4 * 3, "{seen:?}");

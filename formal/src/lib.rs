@@ -14,3 +14,15 @@ pub mod report;
 pub mod tlc;
 pub mod trace;
 pub mod verdict;
+
+// Never compiled here: it is how `cargo fmt` finds the comparisons, which `build.rs` has compiled once with the shipped
+// code and once with each mutant of it.
+#[cfg(false)]
+#[path = "../bindings"]
+mod bindings {
+    mod lifecycle;
+    mod mode;
+    mod order;
+    mod protocol;
+    mod reach;
+}
