@@ -18,8 +18,8 @@ times.  A missing target is made below the descriptor of its directory.  What
 was found is held by a descriptor and mounted on through it, so that a rename
 in between changes nothing.  Where links would move procfs away from the
 masked paths, none is followed.  The adversary exchanges the directory `x` (it
-is then called `d`) with a link to `../h`, to `/h`, or through its own
-directory and back up, and moves `y` out of the root file system and in again.
+is then called `d`) with a link to `../h`, to `/h`, to itself, or through its
+own directory and back up, and moves `y` out of the root file system and in again.
 Every step can fail.
 
 WHAT IS ASSUMED.  The kernel resolves as openat2(2) says and attaches a mount
@@ -37,7 +37,7 @@ EXTENDS Sequences, Naturals
 
 CONSTANTS
     \* @type: Set(Str);
-    Links,     \* the links that the adversary has: "up", "abs", "through"
+    Links,     \* the links that the adversary has: "up", "abs", "loop", "through"
     \* @type: Bool;
     Moves,     \* whether it moves `y` out of the root file system
     \* @type: Int;
@@ -120,6 +120,7 @@ Init ==
 LinkTo(l) ==
     CASE l = "up" -> <<"..", "h">>
       [] l = "abs" -> <<"h">>
+      [] l = "loop" -> <<"x">>
       [] OTHER -> <<"d", "y", "..", "..", "h">>
 
 LinkFrom(l, node) == IF l = "abs" THEN "root" ELSE node

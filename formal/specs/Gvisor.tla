@@ -67,10 +67,8 @@ vars == <<wish, road, denied, informed, space, stack, container>>
 
 (* "ignored" and "rejected" stand for something that another runtime leaves out in silence, and for something that
    it cannot be given. *)
-Asks ==
-    {w \in [runtime : Runtimes, mode : Modes, network : {"none", "bridge", "host", "gvisor-host"}, consent : BOOLEAN,
-            host_consent : BOOLEAN, root : BOOLEAN, asks : SUBSET {"ignored", "rejected"}] :
-        w.runtime = "native" => w.asks = {}}
+Asks == [runtime : Runtimes, mode : Modes, network : {"none", "bridge", "host", "gvisor-host"}, consent : BOOLEAN,
+         host_consent : BOOLEAN, root : BOOLEAN, asks : SUBSET {"ignored", "rejected"}]
 
 Phases == {"asked", "taken", "refused", "prepared", "created", "started", "killing", "deleting", "clearing", "done", "dead"}
 
@@ -85,6 +83,7 @@ TypeOK ==
 
 Init ==
     /\ wish \in Asks
+    /\ wish.runtime = "native" => wish.asks = {}
     /\ road = "asked"
     /\ denied = {}
     /\ informed = {}
