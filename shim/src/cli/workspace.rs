@@ -191,6 +191,9 @@ fn patches(sides: &Sides, changes: &[Change]) -> Result<String, anyhow::Error> {
             _ => Some(String::new()),
         };
         match (before, after) {
+            (Some(before), Some(after)) if before == after && is_changed_file(change) => {
+                text += "  (attributes alone)\n";
+            }
             (Some(before), Some(after)) => text += &patch(&change.path, &before, &after),
             _ => text += "  (no text, or longer than 1 MiB)\n",
         }
@@ -200,6 +203,10 @@ fn patches(sides: &Sides, changes: &[Change]) -> Result<String, anyhow::Error> {
     } else {
         text
     })
+}
+
+fn is_changed_file(change: &Change) -> bool {
+    matches!(&change.what, What::Changed(node) if node.kind == Kind::File)
 }
 
 fn patch(path: &Path, before: &str, after: &str) -> String {

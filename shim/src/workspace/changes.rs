@@ -2,7 +2,7 @@
 
 use super::manifest::{Entry, Manifest};
 use super::tree::{Identity, Kind, Node, Nodes, Tree};
-use super::{Error, at, copy, protected};
+use super::{Error, at, attributes, copy, protected};
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const TICK_NANOSECONDS: i128 = 20_000_000;
 pub enum What {
     /// It is new.
     Added(Node),
-    /// Its bytes or its target differ; its mode may.
+    /// Its bytes, its attributes or its target differ; its mode may.
     Changed(Node),
     /// Its permissions alone differ: before, now.
     Mode(u32, Node),
@@ -52,6 +52,16 @@ impl Change {
         }
     }
 
+    /// How many names a file has on the host that keep what it holds, because this one alone is replaced.
+    fn other_names(&self) -> Option<u64> {
+        let replaced = matches!(self.what, What::Changed(_) | What::Type(..));
+        let now = self
+            .now
+            .as_ref()
+            .filter(|now| replaced && now.kind == Kind::File)?;
+        Some(now.links - 1).filter(|others| *others > 0)
+    }
+
     fn word(&self) -> &'static str {
         match self.what {
             What::Added(_) => "added",
@@ -72,6 +82,9 @@ impl Change {
             if let Kind::Link(target) = &node.kind {
                 value["target"] = json!(crate::escape::escape(target));
             }
+        }
+        if let Some(others) = self.other_names() {
+            value["other-names"] = json!(others);
         }
         match &self.what {
             What::Mode(before, _) => value["mode-before"] = json!(format!("{before:04o}")),
@@ -117,6 +130,13 @@ impl fmt::Display for Change {
             }
             What::Removed(_) => write!(f, "D {path}")?,
             What::Refused(why) => write!(f, "! {path} ({why}: not taken over)")?,
+        }
+        if let Some(others) = self.other_names() {
+            let s = if others == 1 { "" } else { "s" };
+            write!(
+                f,
+                "  [{others} other name{s} of it, by hard links: what they show stays]"
+            )?;
         }
         match self.conflict {
             Some(why) => write!(f, "  [conflict: {why}]"),
@@ -279,7 +299,10 @@ fn same(sides: &Sides, path: &Path) -> Result<bool, Error> {
     let (Ok(one), Ok(other)) = (sides.copy.file(path), sides.workspace.file(path)) else {
         return Ok(false);
     };
-    copy::same_contents(&one, &other).map_err(at("read", &sides.copy.name(path)))
+    attributes::same(&one, &other)
+        .map_err(std::io::Error::from)
+        .and_then(|same| Ok(same && copy::same_contents(&one, &other)?))
+        .map_err(at("read", &sides.copy.name(path)))
 }
 
 fn out_of_workspace(sides: &Sides, path: &Path, target: &Path) -> bool {

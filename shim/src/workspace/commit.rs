@@ -2,11 +2,12 @@
 //! or not at all; what was taken over is no change any more, so that a commit that was interrupted is begun again.
 
 use super::changes::{Change, Sides, What};
-use super::tree::{Kind, Node, Tree};
-use super::{Error, at, copy, erase};
+use super::tree::{Identity, Kind, Node, Tree};
+use super::{Error, at, attributes, copy, erase};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, mkdirat, openat, renameat_with, symlinkat, unlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, mkdirat, openat, renameat, renameat_with, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -142,31 +143,51 @@ struct Into<'a> {
 impl Into<'_> {
     /// Removes what went, and directories and files that became each other.
     fn take_away(&self, change: &Change) -> Result<(), Error> {
-        let directory_now = change.now.as_ref().is_some_and(|now| now.kind == Kind::Directory);
+        let Some(now) = &change.now else { return Ok(()) };
+        let directory_now = now.kind == Kind::Directory;
         let goes = match &change.what {
             What::Removed(_) => true,
             What::Type(_, node) | What::Added(node) => (node.kind == Kind::Directory) != directory_now,
             _ => false,
         };
-        if !goes || change.now.is_none() {
+        if !goes {
             return Ok(());
         }
         self.expect_unchanged(change)?;
-        let flags = if directory_now {
-            AtFlags::REMOVEDIR
-        } else {
-            AtFlags::empty()
+        let found = self.sides.workspace.parent(&change.path);
+        let removed = match found {
+            Ok((parent, name)) if directory_now => unlinkat(&parent, name, AtFlags::REMOVEDIR),
+            Ok((parent, name)) => match renameat(&parent, name, &self.stage.fd, NEXT) {
+                Ok(()) => return self.drop_replaced(change, &parent, name),
+                // It cannot be looked at once more.
+                Err(Errno::XDEV) => unlinkat(&parent, name, AtFlags::empty()),
+                moved => moved,
+            },
+            Err(errno) => Err(errno),
         };
-        let removed = self
-            .sides
-            .workspace
-            .parent(&change.path)
-            .and_then(|(parent, name)| unlinkat(&parent, name, flags));
         match removed {
             // A directory that keeps what was not taken over.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
             Err(errno) => Err(self.fault("unlink", change)(errno)),
         }
+    }
+
+    /// Removes what was in the workspace and is in the stage now, where nobody puts anything else in its place. If it
+    /// is not what the change is about, because somebody was quicker, it goes back.
+    fn drop_replaced(&self, change: &Change, parent: &OwnedFd, name: &OsStr) -> Result<(), Error> {
+        let replaced = statat(&self.stage.fd, NEXT, AtFlags::SYMLINK_NOFOLLOW);
+        let replaced = Identity::of(&replaced.map_err(self.fault("stat", change))?);
+        let expected = |now: &Node| now.identity.holds_the_same(&replaced);
+        if self.force || change.now.as_ref().is_none_or(expected) {
+            return unlinkat(&self.stage.fd, NEXT, AtFlags::empty()).map_err(self.fault("unlink", change));
+        }
+        let back = |flags| renameat_with(&self.stage.fd, NEXT, parent, name, flags);
+        match back(RenameFlags::EXCHANGE) {
+            Err(Errno::NOENT) => back(RenameFlags::NOREPLACE),
+            exchanged => exchanged,
+        }
+        .map_err(self.fault("rename", change))?;
+        Err(changed_just_now(change))
     }
 
     fn put(&self, change: &Change) -> Result<(), Error> {
@@ -219,30 +240,49 @@ impl Into<'_> {
             .and_then(|file| {
                 copy::contents(&source, &file)?;
                 copy::own(&file, self.owner)?;
+                attributes::copy(&source, &file)?;
+                let (replaced, directory) = self.beside(change)?;
+                attributes::take_acl(replaced, directory, &file)?;
                 let mode = fstat(&source)?.st_mode & 0o777;
                 fchmod(&file, Mode::from_raw_mode(mode))
             })
             .map_err(self.fault("write", change))
     }
 
+    /// What a file is going to replace, if that is a file, and the directory where it is going to be.
+    fn beside(&self, change: &Change) -> rustix::io::Result<(Option<File>, OwnedFd)> {
+        let workspace = &self.sides.workspace;
+        let replaced = match workspace.file(&change.path) {
+            Err(Errno::NOENT | Errno::INVAL | Errno::LOOP | Errno::NXIO) => None,
+            file => Some(file?),
+        };
+        let directory = change.path.parent().unwrap_or(Path::new(""));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        Ok((replaced, workspace.open_at(directory, flags, Mode::empty())?))
+    }
+
+    /// What is replaced changes places with the new file, and is looked at once more: of what somebody puts there at
+    /// the same time nothing is lost.
     fn place(&self, change: &Change) -> Result<(), Error> {
         self.expect_unchanged(change)?;
-        let flags = if change.now.is_none() && !self.force {
-            RenameFlags::NOREPLACE
-        } else {
-            RenameFlags::empty()
+        let found = self.sides.workspace.parent(&change.path);
+        let (parent, name) = found.map_err(self.fault("rename", change))?;
+        let rename = |flags| renameat_with(&self.stage.fd, NEXT, &parent, name, flags);
+        let there = self.sides.workspace.node(&change.path)?;
+        let replaces = there.is_some_and(|there| there.kind != Kind::Directory);
+        let flags = match (replaces, self.force) {
+            (true, _) => RenameFlags::EXCHANGE,
+            (false, false) => RenameFlags::NOREPLACE,
+            (false, true) => RenameFlags::empty(),
         };
-        let workspace = &self.sides.workspace;
-        workspace
-            .parent(&change.path)
-            .and_then(
-                |(parent, name)| match renameat_with(&self.stage.fd, NEXT, &parent, name, flags) {
-                    // A file system without that flag: it was looked at just before.
-                    Err(Errno::INVAL) => rustix::fs::renameat(&self.stage.fd, NEXT, &parent, name),
-                    renamed => renamed,
-                },
-            )
-            .map_err(self.fault("rename", change))
+        match rename(flags) {
+            Ok(()) if replaces => self.drop_replaced(change, &parent, name),
+            // A file system without that flag, and one that was removed just now: it was looked at just before.
+            Err(Errno::INVAL | Errno::NOENT) if !flags.is_empty() => {
+                rename(RenameFlags::empty()).map_err(self.fault("rename", change))
+            }
+            renamed => renamed.map_err(self.fault("rename", change)),
+        }
     }
 
     fn permit(&self, path: &Path, node: &Node) -> rustix::io::Result<()> {
@@ -265,6 +305,10 @@ impl Into<'_> {
             .and_then(|directory| {
                 if !matches!(change.what, What::Mode(..)) {
                     copy::own(&directory, self.owner)?;
+                    attributes::copy(
+                        self.sides.copy.open_at(&change.path, flags, Mode::empty())?,
+                        &directory,
+                    )?;
                 }
                 fchmod(&directory, Mode::from_raw_mode(node.mode))
             });
@@ -286,14 +330,15 @@ impl Into<'_> {
         if same {
             Ok(())
         } else {
-            Err(Error::Conflicts(vec![(
-                change.path.clone(),
-                "it was changed just now",
-            )]))
+            Err(changed_just_now(change))
         }
     }
 
     fn fault(&self, call: &'static str, change: &Change) -> impl FnOnce(Errno) -> Error + use<> {
         at(call, &self.sides.workspace.name(&change.path))
     }
+}
+
+fn changed_just_now(change: &Change) -> Error {
+    Error::Conflicts(vec![(change.path.clone(), "it was changed just now")])
 }

@@ -2,7 +2,7 @@
 
 use super::manifest::{Entry, Manifest};
 use super::tree::{Identity, Kind, Node, Tree};
-use super::{Error, at};
+use super::{Error, at, attributes};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, chownat, fchmod, fchown, fstat,
@@ -49,7 +49,7 @@ pub fn copy(from: &Tree, to: &Tree) -> Result<Manifest, Error> {
         if node.kind == Kind::Directory
             && let Some(entry) = manifest.get_mut(path)
         {
-            entry.copy = finish_directory(to, path, node).map_err(at("copy", &to.name(path)))?;
+            entry.copy = finish_directory(from, to, path, node).map_err(at("copy", &to.name(path)))?;
         }
     }
     Ok(manifest)
@@ -84,6 +84,7 @@ fn copy_one(from: &Tree, to: &Tree, path: &Path, node: &Node) -> Result<Option<(
 
 fn finish_file(source: &File, copy: &File, node: &Node) -> rustix::io::Result<(Identity, Identity)> {
     contents(source, copy)?;
+    attributes::copy(source, copy)?;
     let stat = fstat(source)?;
     own(copy, node.owner)?;
     fchmod(copy, Mode::from_raw_mode(node.mode))?;
@@ -91,8 +92,14 @@ fn finish_file(source: &File, copy: &File, node: &Node) -> rustix::io::Result<(I
     Ok((Identity::of(&stat), Identity::of(&fstat(copy)?)))
 }
 
-fn finish_directory(to: &Tree, path: &Path, node: &Node) -> rustix::io::Result<Identity> {
-    let directory = to.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+fn finish_directory(from: &Tree, to: &Tree, path: &Path, node: &Node) -> rustix::io::Result<Identity> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let directory = to.open_at(path, flags, Mode::empty())?;
+    match from.open_at(path, flags, Mode::empty()) {
+        // Removed meanwhile.
+        Err(Errno::NOENT) => {}
+        source => attributes::copy(source?, &directory)?,
+    }
     own(&directory, node.owner)?;
     futimens(&directory, &times(&node.identity))?;
     fchmod(&directory, Mode::from_raw_mode(node.mode))?;
@@ -190,6 +197,18 @@ fn plainly(source: &File, copy: &File, mut from: u64, end: u64) -> rustix::io::R
     Ok(())
 }
 
+/// From where on one of two files holds anything but zeros that nobody wrote: a hole in both is not read.
+fn next_data(one: &File, other: &File, from: u64) -> std::io::Result<Option<u64>> {
+    let next = |file: &File| match rustix::fs::seek(file, SeekFrom::Data(from)) {
+        Ok(data) => Ok(Some(data)),
+        // Nothing but a hole is left.
+        Err(Errno::NXIO) => Ok(None),
+        Err(errno) => Err(std::io::Error::from(errno)),
+    };
+    let (one, other) = (next(one)?, next(other)?);
+    Ok(one.into_iter().chain(other).min())
+}
+
 /// Whether two files hold the same bytes.
 ///
 /// # Errors
@@ -202,7 +221,8 @@ pub fn same_contents(one: &File, other: &File) -> std::io::Result<bool> {
     }
     let (mut a, mut b) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut position = 0;
-    while position < size {
+    while let Some(data) = next_data(one, other, position)?.filter(|data| *data < size) {
+        position = data;
         let want = a
             .len()
             .min(usize::try_from(size - position).unwrap_or(usize::MAX));

@@ -9,6 +9,7 @@
 //! [`protected`] (what never comes in unasked; [`guard`] for a workspace that is bound) → [`commit`] (out) → [`erase`].
 
 pub mod around;
+pub mod attributes;
 pub mod changes;
 pub mod commit;
 pub mod copies;

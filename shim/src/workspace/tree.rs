@@ -54,6 +54,14 @@ pub struct Identity {
     pub ctime: (i64, u64),
 }
 
+impl Identity {
+    /// Whether it is the same file with what it held, moved perhaps: that changes the time of the inode.
+    pub fn holds_the_same(&self, other: &Self) -> bool {
+        let ctime = other.ctime;
+        Self { ctime, ..*self } == *other
+    }
+}
+
 /// One of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -63,6 +71,8 @@ pub struct Node {
     pub mode: u32,
     /// Owner and group.
     pub owner: (u32, u32),
+    /// How many names it has.
+    pub links: u64,
     /// Which one it is.
     pub identity: Identity,
 }
@@ -257,6 +267,7 @@ fn look(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<Node> {
         kind,
         mode: stat.st_mode & 0o777,
         owner: (stat.st_uid, stat.st_gid),
+        links: stat.st_nlink,
         identity: Identity::of(&stat),
     })
 }
