@@ -127,7 +127,9 @@ impl Teller<'_> {
         if let Some(path) = self.report {
             let text = document::render(pledge, self.program, self.config, findings);
             event["report-sha256"] = json!(Digest::of(text.as_bytes()).to_string());
-            document::write(path, &text).map_err(at("write", path))?;
+            document::write(path, &text)
+                .map_err(at("write", path))
+                .context("report")?;
         }
         self.events.write("checked", &event)?;
         if broken.is_empty() {

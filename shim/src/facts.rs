@@ -142,6 +142,9 @@ pub enum Error {
     /// The named one is not there.
     #[error("runtime {0}: no such file")]
     Missing(PathBuf),
+    /// It says of itself nothing that a runtime would.
+    #[error("runtime {}: not an OCI runtime: its --version does not begin with NAME version NUMBER", .0.display())]
+    NoRuntime(PathBuf),
     /// An option for another runtime.
     #[error("{0}: only with --runtime gvisor")]
     OnlyGvisor(&'static str),
@@ -200,7 +203,10 @@ impl Program {
         let named = path.file_name().is_some_and(|name| name == "nucleus-runtime");
         let kind = kind.or(named.then_some(Runtime::Native));
         Ok(Self {
-            kind: kind.unwrap_or_else(|| kind_of(&path)),
+            kind: match kind {
+                Some(kind) => kind,
+                None => kind_of(&path).ok_or_else(|| Error::NoRuntime(path.clone()))?,
+            },
             path,
             options: Vec::new(),
             network: None,
@@ -318,8 +324,8 @@ impl Program {
     }
 }
 
-/// Which runtime a program says that it is.
-fn kind_of(path: &Path) -> Runtime {
+/// Which runtime a program says that it is: all known ones begin with name, `version` and number.
+fn kind_of(path: &Path) -> Option<Runtime> {
     let output = Command::new(path)
         .arg("--version")
         .stdin(Stdio::null())
@@ -327,12 +333,14 @@ fn kind_of(path: &Path) -> Runtime {
         .output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    match text.split([' ', '\n']).next() {
-        Some("runc") => Runtime::Runc,
-        Some("crun") => Runtime::Crun,
-        Some("runsc") => Runtime::Gvisor,
+    let mut words = text.split([' ', '\n']);
+    let (name, version) = (words.next()?, words.next()?);
+    (version == "version").then_some(match name {
+        "runc" => Runtime::Runc,
+        "crun" => Runtime::Crun,
+        "runsc" => Runtime::Gvisor,
         _ => Runtime::Other,
-    }
+    })
 }
 
 fn beside(name: &str) -> Option<PathBuf> {

@@ -84,7 +84,8 @@ impl Space {
     }
 
     /// Whether there is a user namespace around the workload: runsc makes none with the network of a namespace that it
-    /// did not make.
+    /// did not make, but for a workload with `CAP_SYS_ADMIN`: runsc needs that there for its own set-up, which fails with
+    /// `EPERM` otherwise.
     pub fn has_user_namespace(self, runtime: Runtime) -> bool {
         self == Self::Empty || runtime != Runtime::Gvisor
     }

@@ -72,7 +72,8 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
     sweep(&store, &decided.program, call.quiet)?;
     let target = call.events.as_deref();
     let mut events = Events::open(&decided.launch.name, target)
-        .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))?;
+        .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))
+        .context("events")?;
     let guarded = decided.launch.workspace_guarded.clone();
     let before = guarded.as_deref().map(guard::present).transpose()?;
     let mut sandbox = store.create(&decided.launch.name)?;

@@ -79,8 +79,8 @@ pub fn start(options: &Start<'_>) -> Result<i32, anyhow::Error> {
     let annotation = word(pledge::ANNOTATION).unwrap_or_default();
     let kept = Pledge::kept(sandbox.directory(), &annotation).with_context(|| format!("start {name}"))?;
     let target = options.events.unwrap_or_default();
-    let mut events =
-        Events::open(name, options.events).map_err(|error| at("open", Path::new(target))(error))?;
+    let events = Events::open(name, options.events).map_err(at("open", Path::new(target)));
+    let mut events = events.context("events")?;
     let waiting = Waiting {
         program: &program,
         root: &root,

@@ -30,7 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Somebody else could change what is in it.
-    #[error("{}: not a directory of this user alone (mode 0700); remove it or use --root", .0.display())]
+    #[error("{}: not a directory of this user alone, with mode 0700; give another with --root", .0.display())]
     NotOurs(PathBuf),
     /// Secrets would be written to a disk.
     #[error("{}: not a tmpfs, and secrets are kept in memory alone", .0.display())]
@@ -39,7 +39,7 @@ pub enum Error {
     #[error("there is a sandbox with the name {0:?}; nucleus rm {0} removes it")]
     Taken(String),
     /// No such name.
-    #[error("there is no sandbox with the name {0:?}")]
+    #[error("there is no sandbox with the name {0:?}; nucleus ps lists them")]
     Unknown(String),
 }
 

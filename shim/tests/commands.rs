@@ -275,6 +275,52 @@ fn man_pages_and_completions_name_every_command() {
         .fails_with(&["mkdir /proc/nowhere"]);
 }
 
+/// What the program calls by itself is for nobody else.
+const HIDDEN: [&str; 4] = ["keep-network", "hold-network", "delegated", "\n  keep"];
+
+#[test]
+fn each_command_says_the_same_of_itself_everywhere() {
+    let Some(place) = Place::new() else { return };
+    let help = |args: &[&str]| {
+        let finished = place.nucleus(&[args, &["--help"]].concat());
+        finished.exits(0).to_owned()
+    };
+    let pages = place.path("man");
+    place.nucleus(&["man", pages.to_str().expect("UTF-8")]).exits(0);
+    let mut seen = 0;
+    for above in [&[][..], &["workspace"], &["policy"], &["attest"]] {
+        let text = help(above);
+        let commands = text.split("Commands:\n").nth(1).unwrap_or_default();
+        for line in commands.lines().take_while(|line| !line.is_empty()) {
+            // One that is longer than a line goes on below.
+            let Some((name, about)) = line.trim().split_once("  ").filter(|_| !line.starts_with("   "))
+            else {
+                continue;
+            };
+            let args = [above, &[name]].concat();
+            let own = help(&args);
+            let first = own.lines().next().unwrap_or_default();
+            assert!(
+                first.starts_with(about.trim()),
+                "{args:?}: {first:?}, not {about:?}"
+            );
+            let page = fs::read_to_string(pages.join(format!("nucleus-{}.1", args.join("-"))));
+            let page = page.expect("a page").replace("\\-", "-").replace("\\*(Aq", "'");
+            assert!(page.contains(about.trim()), "{args:?}: {page}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 25, "{seen}");
+    let alone = place.nucleus(&[]);
+    assert_eq!(alone.code, 1, "{alone:?}");
+    let completions = ["bash", "zsh", "fish"].map(|shell| place.nucleus(&["completions", shell]).stdout);
+    for hidden in HIDDEN {
+        for text in completions.iter().chain([&alone.stderr]) {
+            assert!(!text.contains(hidden), "{hidden}: {text}");
+        }
+    }
+}
+
 #[test]
 fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() {
     let Some(place) = Place::new() else { return };

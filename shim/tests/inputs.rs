@@ -13,6 +13,14 @@ const TABLE: &[(&[&str], &str)] = &[
     (&["run", "--name", "", "--", "true"], "name: "),
     (&["run", "--mode", "lax", "--", "true"], "lax"),
     (&["run", "--runtime", "/nowhere", "--", "true"], "/nowhere"),
+    (
+        &["run", "--runtime", "/bin/true", "--", "true"],
+        "not an OCI runtime",
+    ),
+    (
+        &["run", "--rootfs", "/etc/ssl", "--", "/bin/true"],
+        "the root file system lacks it",
+    ),
     (&["run", "--rootfs", "/nowhere", "--", "true"], "rootfs: /nowhere"),
     (
         &["run", "--rootfs", "/etc/passwd", "--", "true"],
@@ -70,7 +78,10 @@ const TABLE: &[(&[&str], &str)] = &[
         &["run", "--env", "NO_SUCH_VARIABLE_HERE", "--", "true"],
         "not set",
     ),
-    (&["run", "--env-fd", "99", "--", "true"], "/proc/self/fd/99"),
+    (
+        &["run", "--env-fd", "99", "--", "true"],
+        "env-fd 99: read /proc/self/fd/99",
+    ),
     (&["run", "--workdir", "x", "--", "true"], "workdir: "),
     (&["run", "--user", "-1", "--", "true"], "-1"),
     (&["run", "--user", "70000", "--", "true"], "user: not below"),
@@ -118,16 +129,28 @@ const TABLE: &[(&[&str], &str)] = &[
     (&["run", "--timeout", "never", "--", "true"], "timeout: "),
     (
         &["run", "--events", "/nowhere/x", "--", "true"],
-        "open /nowhere/x",
+        "events: open /nowhere/x",
     ),
-    (&["run", "--report", "/nowhere/x", "--", "true"], "/nowhere/x"),
-    (&["run", "--config", "/nowhere", "--", "true"], "/nowhere"),
-    (&["run", "--config-fd", "99", "--", "true"], "/proc/self/fd/99"),
+    (
+        &["run", "--report", "/nowhere/x", "--", "true"],
+        "report: write /nowhere/x",
+    ),
+    (
+        &["run", "--config", "/nowhere", "--", "true"],
+        "config: read /nowhere",
+    ),
+    (
+        &["run", "--config-fd", "99", "--", "true"],
+        "config-fd: read /proc/self/fd/99",
+    ),
     (&["run", "--", "no-such-program"], "no-such-program"),
     (&["run", "--", "/etc"], "/etc"),
     (&["create"], "command: there is none"),
     (&["create", "--timeout", "1s", "--", "true"], "timeout: "),
-    (&["start", "nobody"], "no sandbox with the name \"nobody\""),
+    (
+        &["start", "nobody"],
+        "no sandbox with the name \"nobody\"; nucleus ps lists them",
+    ),
     (&["start"], "NAME"),
     (&["bundle", "--", "true"], "--output"),
     (
@@ -137,6 +160,10 @@ const TABLE: &[(&[&str], &str)] = &[
     (
         &["bundle", "--check", "--output", "/nowhere", "--", "true"],
         "open /nowhere",
+    ),
+    (
+        &["bundle", "--output", "/etc", "--", "true"],
+        "mkdir /etc (--output makes a new directory",
     ),
     (&["verify", "--policy-lock", "/nowhere"], "/nowhere"),
     (&["verify", "--bundle", "/nowhere"], "/nowhere/config.json"),

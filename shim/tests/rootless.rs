@@ -166,6 +166,10 @@ fn what_a_user_cannot_have_is_said() {
     );
     user.sh(&["--mode", "strict-agent", "--memory", "64M"], "true")
         .fails_with(&["memory, cpus, pids, io: limits need a control group"]);
+    if support::installed("runsc") {
+        user.sh(&["--runtime", "gvisor"], "true")
+            .fails_with(&["runtime: gvisor needs root"]);
+    }
     user.sh(&["--workspace", "/root"], "true")
         .fails_with(&["workspace: "]);
     user.nucleus(&["--root", "/nowhere/x", "ps"])

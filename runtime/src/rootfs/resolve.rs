@@ -140,12 +140,25 @@ fn create(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<(), Fault> {
     make(parent_directory(root, &parent)?.as_fd(), &name, kind)
 }
 
+/// What a root file system that cannot be written lacks is for its owner to make.
+fn not_there(call: &'static str, made: rustix::io::Result<()>) -> &'static str {
+    match (made, call) {
+        (Err(Errno::ACCESS | Errno::PERM | Errno::ROFS), "mkdir") => {
+            "the root file system lacks it, and the container may not write there: make it: mkdir"
+        }
+        (Err(Errno::ACCESS | Errno::PERM | Errno::ROFS), _) => {
+            "the root file system lacks it, and the container may not write there: make it: create"
+        }
+        _ => call,
+    }
+}
+
 /// Makes one entry of a directory, if it is not there.
 fn make(directory: BorrowedFd<'_>, name: &CStr, kind: Kind) -> Result<(), Fault> {
     match kind {
         Kind::Directory => match mkdirat(directory, name, DIRECTORY_MODE) {
             Err(Errno::EXIST) => Ok(()),
-            result => result.call("mkdir"),
+            result => result.call(not_there("mkdir", result)),
         },
         Kind::File => create_file(directory, name),
     }
@@ -155,9 +168,8 @@ fn create_file(directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Beneath a single directory and without links: the name itself is all that can be created.
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    openat2(directory, name, flags, FILE_MODE, resolve)
-        .call("create")
-        .map(drop)
+    let made = openat2(directory, name, flags, FILE_MODE, resolve).map(drop);
+    made.call(not_there("create", made))
 }
 
 /// Opens the directory that holds a path, creating missing ones.

@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-/// Options of `attach`.
+/// Connect to the terminal, or the output, of a detached sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With run --detach --terminal there is a terminal to type at; Ctrl-P Ctrl-Q leaves it and lets the sandbox go on, and a

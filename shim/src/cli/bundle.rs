@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Options of `bundle`.
+/// Write the bundle of a sandbox, or compare it with one that is there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -71,7 +71,10 @@ impl Bundle {
         if check {
             return compare(&output, &decided);
         }
-        std::fs::create_dir(&output).with_context(|| format!("mkdir {}", output.display()))?;
+        std::fs::create_dir(&output).with_context(|| {
+            let path = output.display();
+            format!("mkdir {path} (--output makes a new directory; --check compares with one that is there)")
+        })?;
         let directory = output.canonicalize()?;
         if let Err(error) = write::write_bundle(&decided, &directory, &directory, &Place::Bundle) {
             std::fs::remove_dir_all(&directory)?;

@@ -2,11 +2,11 @@
 
 use super::Cli;
 use anyhow::Context;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-/// Options of `completions`.
+/// Print a shell's completions.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -16,6 +16,19 @@ pub struct Completions {
     shell: Shell,
 }
 
+/// The command line without what it calls by itself.
+fn visible(all: Command) -> Command {
+    let mut shown = Command::new("nucleus").version(env!("CARGO_PKG_VERSION"));
+    for argument in all.get_arguments() {
+        shown = shown.arg(argument.clone());
+    }
+    shown.subcommands(
+        all.get_subcommands()
+            .filter(|command| !command.is_hide_set())
+            .cloned(),
+    )
+}
+
 impl Completions {
     /// Prints them.
     ///
@@ -23,12 +36,12 @@ impl Completions {
     /// Standard output cannot be written.
     pub fn run(&self) -> Result<i32, anyhow::Error> {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "nucleus", &mut text);
+        clap_complete::generate(self.shell, &mut visible(Cli::command()), "nucleus", &mut text);
         super::print(String::from_utf8(text)?.trim_end())
     }
 }
 
-/// Options of `man`.
+/// Write the man pages.
 #[derive(Debug, Args)]
 pub struct Man {
     /// Directory for nucleus.1 and a page for each command

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Options of `doctor`.
+/// Try what this host can enforce.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Attacks are run in real sandboxes, and again without the protection that they are against. The exit code is 0 if all

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Options of `logs`.
+/// Print what a detached sandbox has written.
 #[derive(Debug, Args)]
 pub struct Logs {
     /// The sandbox

@@ -56,7 +56,7 @@ pub(super) fn process_of(store: &Store, name: &str) -> Result<Option<OwnedFd>, a
     Ok(pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()))
 }
 
-/// Options of `ps`.
+/// List sandboxes.
 #[derive(Debug, Args)]
 pub struct Ps {
     /// table or json
@@ -103,7 +103,7 @@ impl Ps {
     }
 }
 
-/// A sandbox's name.
+/// Print the state of a sandbox as JSON.
 #[derive(Debug, Args)]
 pub struct Name {
     /// The sandbox
@@ -132,7 +132,7 @@ impl Name {
     }
 }
 
-/// Options of `exec`.
+/// Run another command in a sandbox.
 #[derive(Debug, Args)]
 pub struct Exec {
     /// The sandbox
@@ -203,7 +203,7 @@ fn workload_user(directory: &Path) -> Result<String, anyhow::Error> {
     Ok(format!("{}:{}", user["uid"], user["gid"]))
 }
 
-/// Options of `kill`.
+/// Send a signal to a sandbox's first process.
 #[derive(Debug, Args)]
 pub struct Kill {
     /// The sandbox
@@ -231,7 +231,7 @@ fn send(store: &Store, name: &str, signal: &str) -> Result<i32, anyhow::Error> {
     ))
 }
 
-/// Options of `stop`.
+/// End a sandbox: SIGTERM, and SIGKILL after a while.
 #[derive(Debug, Args)]
 pub struct Stop {
     /// The sandbox
@@ -290,7 +290,7 @@ fn is_running(store: &Store, name: &str) -> Result<bool, anyhow::Error> {
     Ok(state_of(store, name)?.is_ok_and(|state| state["status"] != "stopped"))
 }
 
-/// Options of `rm`.
+/// Remove sandboxes; with --force running ones too.
 #[derive(Debug, Args)]
 pub struct Rm {
     /// The sandboxes

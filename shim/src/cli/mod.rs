@@ -15,7 +15,8 @@ pub mod verify;
 pub mod workspace;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Run untrusted commands in sandboxes made from pinned policies.
@@ -89,7 +90,7 @@ enum Command {
     Kill(manage::Kill),
     /// End a sandbox: SIGTERM, and SIGKILL after a while
     Stop(manage::Stop),
-    /// Remove a sandbox, running or not
+    /// Remove sandboxes; with --force running ones too
     Rm(manage::Rm),
     /// Review, take over or drop the changes of a workspace that was copied
     #[command(subcommand)]
@@ -116,7 +117,14 @@ pub fn main() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            let _ = match error.kind() {
+                // Its own text names the hidden ones too.
+                ErrorKind::MissingSubcommand => {
+                    eprintln!("error: no command was given\n\n{}", Cli::command().render_help());
+                    Ok(())
+                }
+                _ => error.print(),
+            };
             return if error.use_stderr() { 1 } else { 0 };
         }
     };

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Options of `run`.
+/// Run a command in a new sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The sandbox is made from this host's system directories, read-only, unless --rootfs names another root. The
@@ -31,7 +31,7 @@ pub struct Run {
     detach: bool,
 }
 
-/// Options of `create`.
+/// Make a sandbox whose command waits for start.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The sandbox is there, with its control group, mounts and namespaces, and its command has not begun. What it prints
@@ -91,7 +91,7 @@ impl Source {
         let descriptor = |number: u32| PathBuf::from(format!("/proc/self/fd/{number}"));
         let mut request = self.request;
         if let Some(number) = self.env_fd {
-            let text = read(&descriptor(number))?;
+            let text = read(&descriptor(number)).with_context(|| format!("env-fd {number}"))?;
             let separator = if text.contains('\0') { '\0' } else { '\n' };
             let mut env: Vec<String> = text
                 .split(separator)
@@ -103,7 +103,12 @@ impl Source {
         }
         match self.config.or(self.config_fd.map(descriptor)) {
             Some(path) => {
-                let below = Request::parse(&path.display().to_string(), &read(&path)?)?;
+                let text = read(&path).context(if self.config_fd.is_some() {
+                    "config-fd"
+                } else {
+                    "config"
+                })?;
+                let below = Request::parse(&path.display().to_string(), &text)?;
                 Ok(request.over(below)?)
             }
             None => Ok(request),

@@ -4,7 +4,7 @@ use crate::start;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Options of `start`.
+/// Start the command of a created sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 In strict-agent and production mode the sandbox is held against what was promised at nucleus create, before the

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Options of `unit`.
+/// Print a systemd unit that runs a sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints the unit and makes nothing. What the request refers to on this host is looked up now, and again when the

@@ -8,7 +8,7 @@ use oci_spec::runtime::Spec;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Options of `verify`.
+/// Hold policies, and a bundle, against their pins.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --bundle the policies alone are read and held against their pins. With it, the bundle must name the very
@@ -32,7 +32,7 @@ pub struct Verify {
     config_sha256: Option<Digest>,
 }
 
-/// Options of `context-digest`.
+/// Print the digest that --verify-context takes.
 #[derive(Debug, Args)]
 pub struct ContextDigest {
     /// The context
