@@ -166,10 +166,6 @@ fn what_a_user_cannot_have_is_said() {
     );
     user.sh(&["--mode", "strict-agent", "--memory", "64M"], "true")
         .fails_with(&["memory, cpus, pids, io: limits need a control group"]);
-    if support::installed("runsc") {
-        user.sh(&["--runtime", "gvisor"], "true")
-            .fails_with(&["runtime: gvisor needs root"]);
-    }
     user.sh(&["--workspace", "/root"], "true")
         .fails_with(&["workspace: "]);
     user.nucleus(&["--root", "/nowhere/x", "ps"])
@@ -177,13 +173,12 @@ fn what_a_user_cannot_have_is_said() {
     // Before anything is made for a runtime that would only then refuse it.
     user.sh(&["--runtime", "gvisor", "--runsc", "/bin/true"], "true")
         .fails_with(&["runtime: gvisor needs root"]);
-    user.sh(&["--runtime", "/bin/true", "--network", "bridge"], "true")
+    let other = user.file("other", "#!/bin/sh\necho other version 1\n");
+    fs::set_permissions(&other, PermissionsExt::from_mode(0o755)).expect("chmod");
+    user.sh(&["--runtime", &other, "--network", "bridge"], "true")
         .fails_with(&["network: bridge without root: only with nucleus-runtime"]);
-    user.sh(
-        &["--runtime", "/bin/true", "--console-socket", "/tmp/socket"],
-        "true",
-    )
-    .fails_with(&["terminal, console-socket: only with nucleus-runtime"]);
+    user.sh(&["--runtime", &other, "--console-socket", "/tmp/socket"], "true")
+        .fails_with(&["terminal, console-socket: only with nucleus-runtime"]);
     let other = user.place.path("other");
     fs::create_dir(&other).expect("mkdir");
     user.nucleus(&["--root", other.to_str().expect("UTF-8"), "ps"])
