@@ -64,7 +64,7 @@ fn every_rule_has_a_reason() {
 /// The verdict for a call: that of the rule that it meets.
 fn allowed(rules: &[Rule], call: &str, args: [u64; 6]) -> bool {
     let meets = |rule: &&Rule| {
-        rule.names.iter().any(|name| name == call)
+        rule.names.contains(&call)
             && rule.args.iter().all(|arg| {
                 let (mask, value) = mask_and_value(arg);
                 args[arg.index()] & mask == value
@@ -83,7 +83,7 @@ fn terminal_input_is_the_only_request_refused() {
     let near = [1, 0x8004, 0xc020, 0xffff].map(|high| (high << 16 | 0x5400)..=(high << 16 | 0x54ff));
     let requests: Vec<u64> = plain.chain(near.into_iter().flatten()).collect();
     for (name, mut rules) in rules() {
-        rules.retain(|rule| rule.names.iter().any(|call| call == "ioctl"));
+        rules.retain(|rule| rule.names.contains(&"ioctl"));
         for upper in [0, 1 << 32, u64::MAX << 32] {
             for request in requests.iter().map(|request| upper | request) {
                 let expected = !matches!(request & 0xffff_ffff, 0x5412 | 0x541c);

@@ -1,9 +1,9 @@
 //! From a launch and its policies to the bundle: `config.json`, and what lies under it. Pure.
 
 use crate::launch::{Bind, Launch, Root, user_name};
-use crate::skeleton::Skeleton;
+use crate::skeleton::{ETC_DIRECTORIES, Skeleton};
 use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
-use oci_spec::runtime::{LinuxSeccomp, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Process, Spec};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -72,13 +72,9 @@ pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Resu
         "hostname": launch.hostname,
         "root": {"path": root, "readonly": true},
         "process": process(launch, policy),
-        "mounts": mounts(launch, secrets),
         "linux": linux(launch),
         "annotations": {MODE: launch.mode},
     });
-    if let Root::Host(_) = launch.root {
-        skeleton.targets(config["mounts"].as_array().into_iter().flatten());
-    }
     if !launch.clocks.is_empty() {
         config["linux"]["timeOffsets"] = clocks(launch);
     }
@@ -86,6 +82,11 @@ pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Resu
         config["linux"]["cgroupsPath"] = json!(path);
     }
     let mut spec: Spec = serde_json::from_value(config)?;
+    let mounts = mounts(launch, secrets);
+    if let Root::Host(directories) = &launch.root {
+        skeleton.targets(&mounts, directories);
+    }
+    spec.set_mounts(Some(mounts));
     policy.apply(&mut spec)?;
     if launch.init.is_some() {
         crate::landlock::admit_init(&mut spec)?;
@@ -186,42 +187,46 @@ pub fn quota(cpus: f64) -> i64 {
     (cpus * 100_000.0).round() as i64
 }
 
-fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
-    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
+    let mut mount = Mount::default();
+    mount
+        .set_destination(destination.into())
+        .set_typ(Some(kind.to_owned()))
+        .set_source(Some(source.into()))
+        .set_options(Some(options.iter().map(|&option| option.to_owned()).collect()));
+    mount
+}
+
+fn mounts(launch: &Launch, secrets: &Path) -> Vec<Mount> {
+    let special = |destination: &str, kind: &str, options: &[&str]| mount(destination, kind, kind, options);
     let mut proc = vec!["nosuid", "noexec", "nodev"];
     if launch.decision.rules.hidepid {
         proc.push("hidepid=2");
     }
     let mut mounts = vec![
-        mount("/proc", "proc", &proc),
-        mount(
+        special("/proc", "proc", &proc),
+        special(
             "/dev",
             "tmpfs",
             &["nosuid", "noexec", "strictatime", "mode=755", "size=64k"],
         ),
-        mount(
+        special(
             "/dev/pts",
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
         ),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
-        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
-        mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755", "size=1m"]),
+        special("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
+        special("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        special("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
+        special("/run", "tmpfs", &["nosuid", "nodev", "mode=755", "size=1m"]),
     ];
     if let Root::Host(directories) = &launch.root {
-        mounts.extend(directories.iter().map(|path| {
-            json!({"destination": path, "type": "bind", "source": path,
-                   "options": ["rbind", "rro", "nosuid", "nodev"]})
-        }));
+        let options = ["rbind", "rro", "nosuid", "nodev", "noexec"];
+        let (system, etc) = (directories.iter(), ETC_DIRECTORIES.iter().map(Path::new));
+        mounts.extend(system.map(|path| mount(path, "bind", path, &options[..4])));
         mounts.extend(
-            crate::skeleton::ETC_DIRECTORIES
-                .iter()
-                .filter(|path| Path::new(path).is_dir())
-                .map(|path| {
-                    json!({"destination": path, "type": "bind", "source": path,
-                           "options": ["rbind", "rro", "nosuid", "nodev", "noexec"]})
-                }),
+            etc.filter(|path| path.is_dir())
+                .map(|path| mount(path, "bind", path, &options)),
         );
     }
     if !launch.home_is_bound {
@@ -233,31 +238,27 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
     }
     if let Some(context) = &launch.context_copy {
         // The directory itself, and over it a tmpfs that takes over what it covers.
-        mounts.push(
-            json!({"destination": "/context", "type": "bind", "source": context,
-            "options": ["bind", UNLINKED, "ro", "nosuid", "nodev"]}),
-        );
+        let options = ["bind", UNLINKED, "ro", "nosuid", "nodev"];
+        mounts.push(mount("/context", "bind", context, &options));
         mounts.push(own_tmpfs(launch, "/context", &["mode=755", "tmpcopyup"]));
     }
     mounts.extend(launch.binds.iter().map(|bind| bound(launch, bind)));
+    let file = ["bind", "ro", "nosuid", "nodev", "noexec"];
     if let Some(program) = &launch.init {
-        mounts.push(
-            json!({"destination": crate::init::PATH, "type": "bind", "source": program,
-            "options": ["bind", "ro", "nosuid", "nodev"]}),
-        );
+        mounts.push(mount(crate::init::PATH, "bind", program, &file[..4]));
     }
     if let (Some(_), Root::Directory(root)) = (&launch.bridge, &launch.root)
         && root.join("etc/resolv.conf").exists()
     {
-        mounts.push(
-            json!({"destination": "/etc/resolv.conf", "type": "bind", "source": crate::egress::RESOLV_CONF,
-            "options": ["bind", "ro", "nosuid", "nodev", "noexec"]}),
-        );
+        mounts.push(mount(
+            "/etc/resolv.conf",
+            "bind",
+            crate::egress::RESOLV_CONF,
+            &file,
+        ));
     }
     for (index, (_, destination)) in launch.secrets.iter().enumerate() {
-        mounts.push(json!({"destination": destination, "type": "bind",
-            "source": secrets.join(index.to_string()),
-            "options": ["bind", "ro", "nosuid", "nodev", "noexec"]}));
+        mounts.push(mount(destination, "bind", secrets.join(index.to_string()), &file));
     }
     mounts
 }
@@ -265,40 +266,46 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Value> {
 /// Where a launch has mounts, in their order.
 pub fn targets(launch: &Launch) -> Vec<PathBuf> {
     let mounts = mounts(launch, Path::new("/"));
-    let destination = |mount: &Value| mount["destination"].as_str().map(PathBuf::from);
-    mounts.iter().filter_map(destination).collect()
+    mounts.iter().map(|mount| mount.destination().clone()).collect()
 }
 
 /// A tmpfs that the workload owns.
-fn own_tmpfs(launch: &Launch, destination: &str, options: &[&str]) -> Value {
-    let mut all = vec![
-        "nosuid".to_owned(),
-        "nodev".to_owned(),
+fn own_tmpfs(launch: &Launch, destination: &str, options: &[&str]) -> Mount {
+    let ids = [
         format!("uid={}", launch.ids.uid),
         format!("gid={}", launch.ids.gid),
     ];
-    all.extend(options.iter().map(|&option| option.to_owned()));
-    json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": all})
+    let mut all = vec!["nosuid", "nodev", &ids[0], &ids[1]];
+    all.extend(options);
+    mount(destination, "tmpfs", "tmpfs", &all)
 }
 
-fn bound(launch: &Launch, bind: &Bind) -> Value {
+fn bound(launch: &Launch, bind: &Bind) -> Mount {
     let mut options = vec!["rbind", UNLINKED, "nosuid", "nodev"];
     options.push(if bind.writable { "rw" } else { "rro" });
     if !bind.executable {
         options.push("noexec");
     }
-    let mut mount = json!({"destination": bind.destination, "type": "bind", "source": bind.source});
     // The owner's files are the workload's in the sandbox, and what the workload makes is the owner's.
-    if bind.owned && launch.ids.users.2 > 1 {
+    let is_mapped = bind.owned && launch.ids.users.2 > 1;
+    if is_mapped {
         options[0] = "bind";
         options.push("idmap");
-        let (uid, gid) = launch.ids.outside();
-        let map = |own: u32, outside: u32| json!([{"containerID": own, "hostID": outside, "size": 1}]);
-        mount["uidMappings"] = map(bind.owner.0, uid);
-        mount["gidMappings"] = map(bind.owner.1, gid);
     }
-    mount["options"] = json!(options);
+    let mut mount = mount(&bind.destination, "bind", &bind.source, &options);
+    if is_mapped {
+        let (uid, gid) = launch.ids.outside();
+        mount.set_uid_mappings(Some(vec![one_id(bind.owner.0, uid)]));
+        mount.set_gid_mappings(Some(vec![one_id(bind.owner.1, gid)]));
+    }
     mount
+}
+
+fn one_id(inside: u32, outside: u32) -> LinuxIdMapping {
+    let map = LinuxIdMappingBuilder::default();
+    let map = map.container_id(inside).host_id(outside).size(1_u32);
+    // All fields are there.
+    map.build().unwrap_or_default()
 }
 
 /// Adds an annotation.
@@ -320,36 +327,48 @@ pub fn set_root(spec: &mut Spec, path: PathBuf) {
 /// # Errors
 /// None that is known.
 pub fn bytes(spec: &mut Spec) -> Result<Vec<u8>, serde_json::Error> {
-    /// What is written; the keys of objects are sorted, but for those of the filter: it is most of the text, and has
-    /// an order of its own.
+    /// What oci-spec keeps in no order is apart, and in order.
     #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Part<'a> {
-        Value(&'a Value),
-        Seccomp(&'a LinuxSeccomp),
-        Object(BTreeMap<&'a str, Part<'a>>),
+    struct Written<'a> {
+        #[serde(flatten)]
+        rest: &'a Spec,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        process: Option<WrittenProcess<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        annotations: Option<BTreeMap<&'a String, &'a String>>,
     }
-    fn object<'a>(value: &'a Value) -> BTreeMap<&'a str, Part<'a>> {
-        let fields = value.as_object().into_iter().flatten();
-        fields
-            .map(|(key, value)| (key.as_str(), Part::Value(value)))
-            .collect()
+    #[derive(Serialize)]
+    struct WrittenProcess<'a> {
+        #[serde(flatten)]
+        rest: &'a Process,
+        #[serde(skip_serializing_if = "Value::is_null")]
+        capabilities: Value,
     }
-    let linux = spec.linux_mut().as_mut();
-    let seccomp = linux.and_then(|linux| linux.seccomp_mut().take());
-    let rest = json(spec)?;
-    let mut config = object(&rest);
-    if let Some(seccomp) = &seccomp {
-        let mut linux = object(&rest["linux"]);
-        linux.insert("seccomp", Part::Seccomp(seccomp));
-        config.insert("linux", Part::Object(linux));
-    }
+    let (mut process, annotations) = (spec.process_mut().take(), spec.annotations_mut().take());
+    let capabilities = process.as_mut().and_then(|process| {
+        let had = process.capabilities().clone();
+        process.set_capabilities(None);
+        had
+    });
+    let mut sets = serde_json::to_value(&capabilities)?;
+    sort(&mut sets);
     let mut bytes = Vec::with_capacity(32 * 1024);
-    serde_json::to_writer(&mut bytes, &config)?;
-    if let Some(linux) = spec.linux_mut() {
-        linux.set_seccomp(seccomp);
+    let written = serde_json::to_writer(
+        &mut bytes,
+        &Written {
+            rest: spec,
+            process: process.as_ref().map(|rest| WrittenProcess {
+                rest,
+                capabilities: sets,
+            }),
+            annotations: annotations.as_ref().map(|all| all.iter().collect()),
+        },
+    );
+    if let Some(process) = &mut process {
+        process.set_capabilities(capabilities);
     }
-    Ok(bytes)
+    spec.set_process(process).set_annotations(annotations);
+    written.map(|()| bytes)
 }
 
 /// The configuration, with the sets of capabilities in order.
@@ -358,14 +377,20 @@ pub fn bytes(spec: &mut Spec) -> Result<Vec<u8>, serde_json::Error> {
 /// None that is known.
 pub fn json(spec: &Spec) -> Result<Value, serde_json::Error> {
     let mut config = serde_json::to_value(spec)?;
-    let sets = config["process"]["capabilities"].as_object_mut();
-    for set in sets.into_iter().flat_map(serde_json::Map::values_mut) {
-        // oci-spec keeps them unordered.
-        if let Some(names) = set.as_array_mut() {
-            names.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-        }
-    }
+    sort(&mut config["process"]["capabilities"]);
     Ok(config)
+}
+
+/// Sets of capabilities, which oci-spec keeps unordered.
+fn sort(sets: &mut Value) {
+    let sets = sets.as_object_mut();
+    let names = sets
+        .into_iter()
+        .flat_map(serde_json::Map::values_mut)
+        .filter_map(Value::as_array_mut);
+    for names in names {
+        names.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    }
 }
 
 fn log_denied(spec: &mut Spec) {

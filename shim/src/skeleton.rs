@@ -2,8 +2,8 @@
 
 use crate::bundle::accounts;
 use crate::launch::{Launch, user_name};
+use oci_spec::runtime::Mount;
 use rustix::fs::Mode;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -82,20 +82,25 @@ impl Skeleton {
         }
     }
 
-    /// The targets of these mounts. Those in another mount are made there, by the runtime.
-    pub fn targets<'a>(&mut self, mounts: impl Iterator<Item = &'a Value>) {
+    /// The targets of these mounts, of which some are of these directories. Those in another mount are made there, by
+    /// the runtime.
+    pub fn targets(&mut self, mounts: &[Mount], directories: &[PathBuf]) {
+        let is_directory = |path: &Path| {
+            let mut known = directories
+                .iter()
+                .map(PathBuf::as_path)
+                .chain(ETC_DIRECTORIES.iter().map(Path::new));
+            known.any(|known| known == path) || path.is_dir()
+        };
         for mount in mounts {
-            let Some(destination) = mount["destination"].as_str() else {
-                continue;
-            };
-            let source = mount["source"].as_str().map(Path::new);
-            let file = mount["type"] == "bind" && source.is_some_and(|source| !source.is_dir());
-            let entry = if file {
+            let source = mount.source().as_deref();
+            let is_bind = mount.typ().as_deref() == Some("bind");
+            let entry = if is_bind && source.is_some_and(|source| !is_directory(source)) {
                 Entry::Text(String::new())
             } else {
                 Entry::Directory
             };
-            self.add(Path::new(destination), entry);
+            self.add(mount.destination(), entry);
         }
     }
 

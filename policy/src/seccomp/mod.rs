@@ -40,7 +40,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The calls.
-    pub names: Vec<String>,
+    pub names: Vec<&'static str>,
     /// What happens to them.
     pub verdict: Verdict,
     /// Conditions on their arguments, all of which must hold.
@@ -93,12 +93,10 @@ impl SeccompPolicy {
 
 impl Rule {
     fn resolve(&self, native: bool) -> Option<LinuxSyscall> {
-        let there = |name: &&String| names::Call::named(name).is_some_and(names::Call::is_native);
-        let names: Vec<String> = if native && self.has_foreign {
-            self.names.iter().filter(there).cloned().collect()
-        } else {
-            self.names.clone()
-        };
+        let without = native && self.has_foreign;
+        let there = |name: &&str| !without || names::Call::named(name).is_some_and(names::Call::is_native);
+        let names = self.names.iter().copied().filter(there).map(str::to_owned);
+        let names: Vec<String> = names.collect();
         if names.is_empty() {
             return None;
         }

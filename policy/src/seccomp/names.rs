@@ -17,6 +17,14 @@ impl Call {
         X86_64.binary_search(&name).ok().or_else(elsewhere).map(Self)
     }
 
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self.0.checked_sub(X86_64.len()) {
+            None => X86_64[self.0],
+            Some(elsewhere) => ELSEWHERE[elsewhere],
+        }
+    }
+
     /// A number below [`Call::COUNT`].
     pub(crate) fn index(self) -> usize {
         self.0

@@ -1,5 +1,7 @@
 //! Reading a profile: the JSON, strictly, and what makes no sense in it.
 
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
@@ -43,15 +45,31 @@ struct ArchText {
     sub_architectures: Option<Vec<String>>,
 }
 
+/// A part of the text, copied only where it has escapes: a profile has a thousand.
+#[derive(Deserialize)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Word<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RuleText {
-    name: Option<String>,
-    names: Option<Vec<String>>,
-    action: String,
+struct RuleText<'a> {
+    #[serde(borrow)]
+    name: Option<Word<'a>>,
+    #[serde(borrow)]
+    names: Option<Vec<Word<'a>>>,
+    #[serde(borrow)]
+    action: Word<'a>,
     errno_ret: Option<u32>,
     errno: Option<String>,
-    args: Option<Vec<ArgText>>,
+    #[serde(borrow)]
+    args: Option<Vec<ArgText<'a>>>,
     comment: Option<String>,
     includes: Option<FilterText>,
     excludes: Option<FilterText>,
@@ -59,11 +77,12 @@ struct RuleText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ArgText {
+struct ArgText<'a> {
     index: usize,
     value: u64,
     value_two: Option<u64>,
-    op: String,
+    #[serde(borrow)]
+    op: Word<'a>,
 }
 
 impl SeccompPolicy {
@@ -264,7 +283,7 @@ fn rule(
     rules: &mut Rules,
     problems: &mut Problems<'_>,
 ) {
-    let text: RuleText = match serde_json::from_str(raw) {
+    let text: RuleText<'_> = match serde_json::from_str(raw) {
         Ok(text) => text,
         Err(error) => {
             let line = problems.line(start) + error.line().saturating_sub(1);
@@ -298,13 +317,13 @@ fn rule(
     }
     let calls: Vec<Option<names::Call>> = names.iter().map(|name| names::Call::named(name)).collect();
     for (name, _) in names.iter().zip(&calls).filter(|(_, call)| call.is_none()) {
-        report(name, Problem::unknown("system call", name));
+        report(name, Problem::unknown("system call", &**name));
     }
     let Some(guard) = guard else { return };
     let has_foreign = calls.iter().flatten().any(|call| !call.is_native());
     rules.add(
         Rule {
-            names,
+            names: calls.iter().flatten().map(|call| call.name()).collect(),
             verdict,
             args,
             guard,
@@ -321,16 +340,16 @@ impl Rules {
     fn add(&mut self, rule: Rule, calls: &[Option<names::Call>], report: &mut Report<'_>) {
         let index = self.all.len();
         self.all.push(rule);
-        for (at, call) in calls.iter().enumerate() {
-            let Some(call) = call else { continue };
-            self.compare(&self.all[index].names[at], *call, index, report);
+        for call in calls.iter().flatten() {
+            self.compare(*call, index, report);
             self.by_call[call.index()].push(index);
         }
     }
 
     /// A rule for the same call and the same arguments, under capabilities that both rules take, is either
     /// superfluous or contradicts the other.
-    fn compare(&self, name: &str, call: names::Call, index: usize, report: &mut Report<'_>) {
+    fn compare(&self, call: names::Call, index: usize, report: &mut Report<'_>) {
+        let name = call.name();
         let rule = &self.all[index];
         let before = self.by_call[call.index()].iter().map(|index| &self.all[*index]);
         let same = before
@@ -356,7 +375,7 @@ impl Rules {
     }
 }
 
-fn arguments(texts: Vec<ArgText>, report: &mut Report<'_>) -> Vec<LinuxSeccompArg> {
+fn arguments(texts: Vec<ArgText<'_>>, report: &mut Report<'_>) -> Vec<LinuxSeccompArg> {
     let mut args: Vec<LinuxSeccompArg> = Vec::with_capacity(texts.len());
     for text in texts {
         if text.index > 5 {
