@@ -65,7 +65,11 @@ impl Facts {
                 Runtime::Native if request.needs_cgroup() => Cgroups::of_user(),
                 _ => Cgroups::None,
             },
-            landlock: program.kind == Runtime::Native || program.enforces(crate::LANDLOCK),
+            landlock: match program.kind {
+                Runtime::Native => true,
+                Runtime::Gvisor => false,
+                _ => program.enforces(crate::LANDLOCK),
+            },
             holds_rootfs: program.kind == Runtime::Native,
             rootfs_fixed: request.root_directory().is_some_and(is_fixed),
             kernel: Self::kernel(),

@@ -2,17 +2,18 @@
 //! `start`, and the way to its end.
 
 use crate::begin::{Teller, is_checked};
+use crate::counters::Counters;
 use crate::decide::Decided;
 use crate::egress::Network;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Program, Runtime};
-use crate::foreign_watch::{Counters, Watch};
 use crate::report::pledge::Pledge;
 use crate::run::{Call, at};
 use crate::start::Waiting;
 use crate::store::{Sandbox, Store};
 use crate::supervise;
+use crate::watch::Watch;
 use crate::write::Bundle;
 use anyhow::Context;
 use nucleus_policy::Digest;

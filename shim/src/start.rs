@@ -6,11 +6,11 @@ use crate::cleanup;
 use crate::decide::Decided;
 use crate::events::Events;
 use crate::facts::{Program, Runtime};
-use crate::foreign_watch::Watch;
 use crate::report::pledge::{self, Kept, Pledge};
 use crate::report::{facts, look, verdict};
 use crate::run::{self, at};
 use crate::store::Store;
+use crate::watch::Watch;
 use crate::workspace::around;
 use crate::workspace::copies::Copies;
 use crate::write::Bundle;
@@ -165,7 +165,7 @@ impl Waiting<'_> {
         let trace = || format!("ptrace process {pid}, to look at it before its first instruction");
         let tracee = Tracee::seize(pid).map_err(io::Error::from).with_context(trace)?;
         let start = watch.spawn(&mut self.command())?;
-        if watch.until_exec(&tracee).with_context(trace)? {
+        if watch.until_exec(&tracee, Watch::give_up).with_context(trace)? {
             teller.tell(pledge, &begin::look(pledge, &tracee, pid, self.landlock.clone())?)?;
             tracee.detach().map_err(io::Error::from).with_context(trace)?;
         }

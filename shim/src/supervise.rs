@@ -2,10 +2,11 @@
 
 use crate::ending::Status;
 use crate::protected::Protected;
+use crate::watch::Watch;
 use nucleus_sys::signal;
-use nucleus_sys::trace::{Event, Tracee};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nucleus_sys::trace::Tracee;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -14,12 +15,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
-use std::time::{Duration, Instant};
-
-/// How long the runtime may take from the last word to the program.
-pub(crate) const EXEC: Duration = Duration::from_secs(10);
-/// How long a workload has to end by itself after SIGTERM, when its time is over.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+use std::time::Duration;
 
 /// What the runtime tells of a container that is created.
 #[derive(Debug, serde::Deserialize)]
@@ -84,8 +80,7 @@ impl Waiting {
     pub fn give(mut self, config: &[u8]) -> io::Result<Supervised> {
         let child = self.child.0.take().ok_or(io::ErrorKind::InvalidInput)?;
         // After the spawn: the runtime passes its own mask on to the workload.
-        signal::block_all();
-        let signals = signal::signalfd()?;
+        let watch = Watch::new()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
@@ -96,7 +91,7 @@ impl Waiting {
         Ok(Supervised {
             pidfd,
             child,
-            signals,
+            watch,
             info: BufReader::new(File::from(self.info)),
             life: self.life,
             held: self.held,
@@ -124,7 +119,7 @@ impl Drop for Leashed {
 pub struct Supervised {
     child: Child,
     pidfd: OwnedFd,
-    signals: OwnedFd,
+    watch: Watch,
     info: BufReader<File>,
     /// While this is open, the runtime keeps the workload; it ends it when this process dies.
     life: OwnedFd,
@@ -153,30 +148,10 @@ impl Supervised {
     pub fn go_to_exec(&mut self, pid: i32) -> io::Result<Option<Tracee>> {
         let tracee = Tracee::seize(pid)?;
         self.go()?;
-        let deadline = Instant::now() + EXEC;
-        loop {
-            match tracee.event()? {
-                Event::Exec => return Ok(Some(tracee)),
-                Event::Ended => return Ok(None),
-                Event::None => {}
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the program was not executed",
-                ));
-            }
-            // SIGCHLD tells of the process that is traced.
-            let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
-            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
-                self.pass_on(signo)?;
-            }
-        }
+        let is_there = self
+            .watch
+            .until_exec(&tracee, |signo| pass_on(&self.pidfd, signo))?;
+        Ok(is_there.then_some(tracee))
     }
 
     /// Lets the workload begin, if it has not already.
@@ -201,54 +176,18 @@ impl Supervised {
     /// # Errors
     /// As poll(2).
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<(Option<Status>, bool)> {
-        let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let mut timed_out = false;
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                if timed_out {
-                    // The runtime ends the workload and removes it when the descriptor closes.
-                    self.life = rustix::fs::open(
-                        "/dev/null",
-                        rustix::fs::OFlags::CLOEXEC,
-                        rustix::fs::Mode::empty(),
-                    )?;
-                    deadline = None;
-                } else {
-                    timed_out = true;
-                    deadline = Some(Instant::now() + GRACE);
-                    self.pass_on(SIGTERM)?;
-                }
-                continue;
+        let Self {
+            watch, pidfd, life, ..
+        } = self;
+        let timed_out = watch.until_end(pidfd, timeout, |signo| {
+            if signo != SIGKILL {
+                return pass_on(pidfd, signo);
             }
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut fds = [
-                PollFd::new(&self.pidfd, PollFlags::IN),
-                PollFd::new(&self.signals, PollFlags::IN),
-            ];
-            match poll(&mut fds, left.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            let ended = !fds[0].revents().is_empty();
-            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
-                self.pass_on(signo)?;
-            }
-            if ended {
-                return Ok((self.told()?, timed_out));
-            }
-        }
-    }
-
-    fn pass_on(&self, signo: i32) -> io::Result<()> {
-        // Of its own children it hears through the descriptor; a terminal's signals reach the runtime by itself.
-        if signo == SIGCHLD {
-            return Ok(());
-        }
-        match signal::pidfd_send_signal(self.pidfd.as_fd(), signo) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+            // The runtime ends the workload and removes it when the descriptor closes.
+            *life = rustix::fs::open("/dev/null", OFlags::CLOEXEC, Mode::empty())?;
+            Ok(())
+        })?;
+        Ok((self.told()?, timed_out))
     }
 
     fn told(&mut self) -> io::Result<Option<Status>> {
@@ -266,8 +205,15 @@ impl Supervised {
     }
 }
 
-const SIGCHLD: i32 = rustix::process::Signal::CHILD.as_raw();
-const SIGTERM: i32 = rustix::process::Signal::TERM.as_raw();
+const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+
+/// A terminal's signals reach the runtime by itself too.
+fn pass_on(pidfd: &OwnedFd, signo: i32) -> io::Result<()> {
+    match signal::pidfd_send_signal(pidfd.as_fd(), signo) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
 
 /// An exit code as a shell has it.
 pub fn exit_code(status: ExitStatus) -> i32 {

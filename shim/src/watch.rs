@@ -1,8 +1,6 @@
-//! Waiting for a process of another runtime: signals as messages, a time limit, its end.
+//! Waiting for a process, its program, its end: signals as messages, and a time limit.
 
 use crate::ending::Status;
-use crate::report::facts;
-use crate::supervise::{EXEC, GRACE};
 use nucleus_sys::signal::{self, SignalMask};
 use nucleus_sys::trace::{Event, Tracee};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,11 +8,16 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 use std::io;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long a runtime may take from the last word to the program.
+const EXEC: Duration = Duration::from_secs(10);
+/// How long a workload has to end by itself after SIGTERM, when its time is over.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Signals are messages while this is used.
+#[derive(Debug)]
 pub struct Watch {
     mask: SignalMask,
     signals: OwnedFd,
@@ -43,11 +46,11 @@ impl Watch {
         child
     }
 
-    /// Waits until a process stands before its first instruction; false if it has ended.
+    /// Waits until a process stands before its first instruction; false if it has ended. Signals meanwhile go to `send`.
     ///
     /// # Errors
-    /// As ptrace(2) and poll(2), or that the program has not come.
-    pub fn until_exec(&self, tracee: &Tracee) -> io::Result<bool> {
+    /// As ptrace(2) and poll(2) and of `send`, or that the program has not come.
+    pub fn until_exec(&self, tracee: &Tracee, send: impl Fn(i32) -> io::Result<()>) -> io::Result<bool> {
         let deadline = Instant::now() + EXEC;
         loop {
             match tracee.event()? {
@@ -63,15 +66,18 @@ impl Watch {
                 ));
             }
             self.poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(left))?;
-            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
-                if [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT]
-                    .iter()
-                    .any(|one| one.as_raw() == signo)
-                {
-                    return Err(io::Error::new(io::ErrorKind::Interrupted, "a signal came first"));
-                }
+            self.pass_on(&send)?;
+        }
+    }
+
+    /// But for SIGCHLD, which tells of the process that is traced, and of the end of others.
+    fn pass_on(&self, mut send: impl FnMut(i32) -> io::Result<()>) -> io::Result<()> {
+        while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
+            if signo != Signal::CHILD.as_raw() {
+                send(signo)?;
             }
         }
+        Ok(())
     }
 
     fn poll(&self, fds: &mut [PollFd<'_>], left: Option<Duration>) -> io::Result<()> {
@@ -91,7 +97,7 @@ impl Watch {
         &self,
         pidfd: &OwnedFd,
         timeout: Option<Duration>,
-        send: impl Fn(i32) -> io::Result<()>,
+        mut send: impl FnMut(i32) -> io::Result<()>,
     ) -> io::Result<bool> {
         let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut timed_out = false;
@@ -108,15 +114,10 @@ impl Watch {
                 PollFd::new(&self.signals, PollFlags::IN),
             ];
             self.poll(&mut fds, left)?;
-            let ended = !fds[0].revents().is_empty();
-            while let Some(signo) = signal::read_signal(self.signals.as_fd())? {
-                if signo != Signal::CHILD.as_raw() && !ended {
-                    send(signo)?;
-                }
-            }
-            if ended {
+            if !fds[0].revents().is_empty() {
                 return Ok(timed_out);
             }
+            self.pass_on(&mut send)?;
         }
     }
 
@@ -142,6 +143,18 @@ impl Watch {
         }
     }
 
+    /// That a signal which asks to end came before the program did.
+    ///
+    /// # Errors
+    /// For such a signal.
+    pub fn give_up(signo: i32) -> io::Result<()> {
+        let ending = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+        if ending.iter().any(|one| one.as_raw() == signo) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "a signal came first"));
+        }
+        Ok(())
+    }
+
     /// How a child has ended.
     ///
     /// # Errors
@@ -153,43 +166,5 @@ impl Watch {
             signal: found.and_then(|status| status.terminating_signal()),
             ..Status::default()
         })
-    }
-}
-
-/// Files of a process's control group that count what was refused to it.
-pub struct Counters {
-    memory: Vec<PathBuf>,
-    pids: Vec<PathBuf>,
-}
-
-impl Counters {
-    /// Looks where they are; the process must not have ended yet.
-    pub fn of(pid: i32) -> Self {
-        let facts = facts::places(pid).unwrap_or_default();
-        let files = |controller, names: [&str; 2]| {
-            names
-                .iter()
-                .filter_map(|name| facts.cgroup_file(controller, name))
-                .collect()
-        };
-        Self {
-            memory: files("memory", ["memory.events", "memory.oom_control"]),
-            pids: files("pids", ["pids.events", "pids.events"]),
-        }
-    }
-
-    /// The status with what was counted.
-    pub fn complete(&self, status: Status) -> Status {
-        let count = |files: &[PathBuf], word: &str| {
-            let texts = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
-            let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-            let mut values = lines.filter_map(|line| line.strip_prefix(word)?.trim().parse::<u64>().ok());
-            values.next().unwrap_or(0)
-        };
-        Status {
-            oom_kills: count(&self.memory, "oom_kill "),
-            pids_refused: count(&self.pids, "max "),
-            ..status
-        }
     }
 }
