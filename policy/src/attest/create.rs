@@ -1,9 +1,8 @@
 //! The manifest of a tree.
 
 use super::manifest::{self, Entry, FileNode, Node};
-use super::pool::{self, Feed, Job};
+use super::pool::{self, Job, Next, Source};
 use super::tree::{self, Directory, Found, RegularFile, Walk};
-use super::verify::DIRECTORIES;
 use super::{Difference, Error, FileKind, MANIFEST, Mismatch, Options, Summary};
 use crate::digest::Digest;
 use rustix::fd::BorrowedFd;
@@ -89,60 +88,59 @@ fn write(root: BorrowedFd<'_>, options: &Options<'_>, file: File) -> Result<Summ
     };
     manifest::begin(&mut text.line);
     text.write_line()?;
-    let mut walk = Walk::new(root)?;
+    let listing = Listing {
+        walk: Walk::new(root)?,
+        begun: false,
+    };
     let mut take = |outcome: Outcome| text.add(outcome.map_err(Error::Unfit)?);
-    pool::ordered(options.threads, options.progress, &mut take, |feed| {
-        let top = Node::Directory { mode: walk.mode() };
-        feed.result(Ok(Entry {
-            path: Vec::new(),
-            node: top,
-        }))?;
-        let mut directories = 0;
-        loop {
-            let mut unsteady = Vec::new();
-            let found = walk.next(&mut unsteady);
-            unsteady
-                .into_iter()
-                .try_for_each(|mismatch| feed.result(Err(mismatch)))?;
-            let Some(found) = found else { return Ok(()) };
-            if let Some(directory) = add(found, feed)? {
-                walk.enter(directory)?;
-                directories += 1;
-                if directories % DIRECTORIES == 0 {
-                    feed.flush()?;
-                }
-            }
-        }
-    })?;
+    pool::ordered(options.threads, options.progress, listing, &mut take)?;
     text.finish()
 }
 
-/// Gives an entry to the feed, or its content; returns a directory that is to be entered.
-fn add(found: Found, feed: &mut Feed<'_, Unlisted, Error>) -> Result<Option<Directory>, Error> {
+/// The tree, entry by entry.
+struct Listing {
+    walk: Walk,
+    /// Whether the top has been listed, which comes before all else.
+    begun: bool,
+}
+
+impl Source for Listing {
+    type Job = Unlisted;
+    type Error = Error;
+
+    fn advance(&mut self, next: &mut Next<Unlisted>) -> Result<bool, Error> {
+        if !self.begun {
+            self.begun = true;
+            let node = Node::Directory { mode: self.walk.mode() };
+            next.result(Ok(Entry { path: Vec::new(), node }));
+        }
+        let mut unsteady = Vec::new();
+        let found = self.walk.next(&mut unsteady);
+        unsteady.into_iter().for_each(|mismatch| next.result(Err(mismatch)));
+        let Some(found) = found else { return Ok(false) };
+        if let Some(directory) = list(found, next) {
+            self.walk.enter(directory)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Lists an entry, or has its file hashed first; returns a directory that is to be entered.
+fn list(found: Found, next: &mut Next<Unlisted>) -> Option<Directory> {
+    let mut entered = None;
     let node = match found.kind {
         FileKind::File => {
             let Found { path, directory, .. } = found;
-            // Its size is not known yet: a guess that keeps batches small.
+            // Nobody has looked yet.
             let opened = Err(Difference::Missing);
-            feed.job(
-                Unlisted {
-                    directory,
-                    path,
-                    opened,
-                },
-                16 << 10,
-            )?;
-            return Ok(None);
+            next.job(Unlisted { directory, path, opened });
+            return None;
         }
-        FileKind::Directory => match found.open() {
-            Ok(directory) => {
-                let node = Node::Directory { mode: directory.mode };
-                let path = found.release();
-                feed.result(Ok(Entry { path, node }))?;
-                return Ok(Some(directory));
-            }
-            Err(difference) => Err(difference),
-        },
+        FileKind::Directory => found.open().map(|directory| {
+            let mode = directory.mode;
+            entered = Some(directory);
+            Node::Directory { mode }
+        }),
         FileKind::Link => match found.directory.read_link(found.name()) {
             Ok(target) if tree::escapes(&found.path, &target) => Err(Difference::Escapes(target)),
             Ok(target) => Ok(Node::Link { target }),
@@ -154,11 +152,11 @@ fn add(found: Found, feed: &mut Feed<'_, Unlisted, Error>) -> Result<Option<Dire
         }),
     };
     let path = found.release();
-    feed.result(match node {
+    next.result(match node {
         Ok(node) => Ok(Entry { path, node }),
         Err(difference) => Err(Mismatch { path, difference }),
-    })?;
-    Ok(None)
+    });
+    entered
 }
 
 /// The manifest as it is written.

@@ -1,6 +1,6 @@
 //! Files hashed side by side by one thread: sixteen of them where the processor can take a block of each at once.
 
-use super::pool::{Job, Ticket};
+use super::pool::{Done, Job};
 use super::tree::RegularFile;
 use super::{Difference, Progress};
 use crate::digest::Digest;
@@ -20,6 +20,8 @@ pub(super) struct Lanes<'p, J: Job> {
     states: States,
     lanes: Vec<Lane<J>>,
     busy: usize,
+    done: Done<J>,
+    in_large_files: bool,
     progress: Option<&'p Progress>,
 }
 
@@ -34,7 +36,8 @@ struct Lane<J: Job> {
 
 struct InWork<J: Job> {
     job: J,
-    ticket: Ticket<J::Result>,
+    /// Of its results in the order.
+    place: usize,
     file: RegularFile,
     /// Bytes that are still to be read.
     left: u64,
@@ -57,6 +60,8 @@ impl<'p, J: Job> Lanes<'p, J> {
             states: [[0; LANES]; 8],
             lanes: (0..count).map(|_| lane()).collect(),
             busy: 0,
+            done: Vec::new(),
+            in_large_files: true,
             progress,
         }
     }
@@ -66,16 +71,37 @@ impl<'p, J: Job> Lanes<'p, J> {
         self.busy == 0
     }
 
+    /// How many files are in work.
+    pub(super) fn busy(&self) -> usize {
+        self.busy
+    }
+
+    /// How many files it takes at most.
+    pub(super) fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Whether it takes another job.
     pub(super) fn has_room(&self) -> bool {
         self.busy < self.lanes.len()
     }
 
+    /// Whether the last file was large, as the next ones may be; nobody knows it of the first.
+    pub(super) fn in_large_files(&self) -> bool {
+        self.in_large_files
+    }
+
+    /// What has become of jobs, for who takes it over.
+    pub(super) fn done(&mut self) -> &mut Done<J> {
+        &mut self.done
+    }
+
     /// Takes a job up, when there is room.
-    pub(super) fn begin(&mut self, mut job: J, ticket: Ticket<J::Result>) {
+    pub(super) fn begin(&mut self, mut job: J, place: usize) {
         let Some(file) = job.open() else {
-            return ticket.answer(job.finish(None));
+            return self.done.push((place, job.finish(None)));
         };
+        self.in_large_files = file.size > 2 * PIECE as u64;
         let free = self.lanes.iter().position(|lane| lane.work.is_none());
         // Only called where `has_room` has said so.
         let at = free.expect("a free lane");
@@ -87,7 +113,7 @@ impl<'p, J: Job> Lanes<'p, J> {
         }
         lane.work = Some(InWork {
             job,
-            ticket,
+            place,
             left: file.size,
             file,
             padded: false,
@@ -95,7 +121,7 @@ impl<'p, J: Job> Lanes<'p, J> {
         self.busy += 1;
     }
 
-    /// Goes on with the files in work, for a piece of one of them at most, and answers for those that are done.
+    /// Goes on with the files in work, for a piece of one of them at most, and has done with those that end.
     pub(super) fn go_on(&mut self) {
         for lane in 0..self.lanes.len() {
             if let Err(difference) = self.lanes[lane].fill(self.progress) {
@@ -151,7 +177,7 @@ impl<'p, J: Job> Lanes<'p, J> {
         }
         // Whether it is still what was read shows only now.
         let digest = digest.and_then(|digest| work.file.is_steady().map(|()| digest));
-        work.ticket.answer(work.job.finish(Some(digest)));
+        self.done.push((work.place, work.job.finish(Some(digest))));
     }
 }
 

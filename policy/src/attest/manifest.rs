@@ -36,6 +36,9 @@ pub(super) struct FileNode {
 
 /// Directories before what is in them, names in the order of their bytes: a slash sorts before all else.
 pub(super) fn order(a: &[u8], b: &[u8]) -> Ordering {
+    if a == b {
+        return Ordering::Equal;
+    }
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     a.iter().map(key).cmp(b.iter().map(key))
 }
@@ -155,7 +158,9 @@ impl<R: BufRead> Reader<R> {
         if !ascends {
             return Err(self.malformed(Malformed::Order(Escaped(&entry.path).to_string())));
         }
-        self.last = Some(entry.path.clone());
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(&entry.path);
         Ok(Some(entry))
     }
 

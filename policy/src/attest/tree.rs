@@ -122,7 +122,7 @@ impl RegularFile {
     /// Opens it.
     ///
     /// # Errors
-    /// It is none, or gives capabilities.
+    /// It is none, or gives capabilities to who executes it.
     pub(super) fn open(directory: &Directory, name: &[u8]) -> Result<Self, Difference> {
         let fd = open(directory.fd.as_fd(), name, OFlags::empty())?;
         let stat = rustix::fs::fstat(&fd).map_err(Difference::Unreadable)?;
@@ -133,10 +133,13 @@ impl RegularFile {
                 actual,
             });
         }
-        match rustix::fs::fgetxattr(&fd, c"security.capability", &mut [0_u8; 0]) {
-            Ok(_) => return Err(Difference::Capabilities),
-            Err(Errno::NODATA | Errno::NOTSUP) => {}
-            Err(errno) => return Err(Difference::Unreadable(errno)),
+        // Capabilities are given to who executes the file: nobody can, not even root, without one of these bits.
+        if stat.st_mode & 0o111 != 0 {
+            match rustix::fs::fgetxattr(&fd, c"security.capability", &mut [0_u8; 0]) {
+                Ok(_) => return Err(Difference::Capabilities),
+                Err(Errno::NODATA | Errno::NOTSUP) => {}
+                Err(errno) => return Err(Difference::Unreadable(errno)),
+            }
         }
         Ok(Self {
             fd,

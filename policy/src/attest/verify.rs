@@ -1,7 +1,7 @@
 //! The comparison of a tree with its manifest: two streams in one order, merged.
 
 use super::manifest::{Entry, FileNode, Node, Reader, order};
-use super::pool::{self, Feed, Job};
+use super::pool::{self, Job, Next, Source};
 use super::tree::{self, Directory, Found, RegularFile, Walk};
 use super::{Difference, Error, FileKind, MANIFEST, Malformed, Mismatch, Options, Progress, Summary};
 use crate::digest::Digest;
@@ -11,9 +11,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// How many directories the files of one batch may come from: each keeps its descriptor open.
-pub(super) const DIRECTORIES: u32 = 8;
 
 /// A file to be hashed and compared.
 struct Listed {
@@ -82,7 +79,7 @@ impl Job for Listed {
 pub fn verify(
     root: BorrowedFd<'_>,
     options: &Options<'_>,
-    report: &mut dyn FnMut(Mismatch),
+    report: &mut (dyn FnMut(Mismatch) + Send),
 ) -> Result<Summary, Error> {
     let walk = Walk::new(root)?;
     let manifest = open_manifest(&walk)?;
@@ -97,17 +94,16 @@ pub fn verify(
         report(mismatch);
         Ok(())
     };
-    let mut summary = pool::ordered(options.threads, progress, &mut take, |feed| {
-        Merge {
-            walk,
-            reader,
-            feed,
-            progress,
-            directories: 0,
-            summary: Summary::none(),
-        }
-        .run()
-    })?;
+    let merge = Merge {
+        walk,
+        reader,
+        begun: false,
+        listed: None,
+        found: None,
+        progress,
+        summary: Summary::none(),
+    };
+    let mut summary = pool::ordered(options.threads, progress, merge, &mut take)?.summary();
     summary.mismatches = mismatches;
     match options.pin {
         Some(expected) if expected != summary.manifest => Err(Error::Pin {
@@ -126,63 +122,66 @@ fn open_manifest(walk: &Walk) -> Result<RegularFile, Error> {
     })
 }
 
-struct Merge<'f, 't, R> {
+/// The manifest and the tree, side by side.
+struct Merge<'p, R> {
     walk: Walk,
     reader: Reader<R>,
-    feed: &'f mut Feed<'t, Listed, Error>,
-    progress: Option<&'f Progress>,
-    /// Entered since jobs were last handed over.
-    directories: u32,
+    /// Whether the tops have been compared, which come before all else.
+    begun: bool,
+    /// What comes next in the manifest.
+    listed: Option<Entry>,
+    /// What comes next in the tree.
+    found: Option<Found>,
     summary: Summary,
+    progress: Option<&'p Progress>,
 }
 
-impl<R: BufRead> Merge<'_, '_, R> {
-    fn run(mut self) -> Result<Summary, Error> {
-        self.top()?;
-        let mut listed = self.next_listed()?;
-        let mut found = self.next_found()?;
-        loop {
-            let side = match (&listed, &found) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(listed), Some(found)) => order(&listed.path, &found.path),
-            };
-            match side {
-                Ordering::Less => {
-                    if let Some(entry) = listed.take() {
-                        self.differs(entry.path, Difference::Missing)?;
-                    }
-                }
-                Ordering::Greater => {
-                    if let Some(extra) = found.take() {
-                        self.extra(extra)?;
-                    }
-                }
-                Ordering::Equal => {
-                    if let (Some(entry), Some(found)) = (listed.take(), found.take()) {
-                        self.both(entry, found)?;
-                    }
-                }
-            }
-            if side.is_le() {
-                listed = self.next_listed()?;
-            }
-            if side.is_ge() {
-                found = self.next_found()?;
-            }
-        }
-        self.summary.manifest = self.reader.digest();
-        Ok(self.summary)
-    }
+impl<R: BufRead + Send> Source for Merge<'_, R> {
+    type Job = Listed;
+    type Error = Error;
 
+    fn advance(&mut self, next: &mut Next<Listed>) -> Result<bool, Error> {
+        if !self.begun {
+            self.begun = true;
+            self.top(next)?;
+            self.listed = self.next_listed()?;
+            self.found = self.next_found(next);
+        }
+        let side = match (&self.listed, &self.found) {
+            (None, None) => return Ok(false),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(listed), Some(found)) => order(&listed.path, &found.path),
+        };
+        let listed = self.listed.take_if(|_| side.is_le());
+        let found = self.found.take_if(|_| side.is_ge());
+        match (listed, found) {
+            (Some(entry), Some(found)) => self.both(entry, found, next)?,
+            (Some(entry), None) => differs(entry.path, Difference::Missing, next),
+            (None, Some(found)) => extra(found, next),
+            (None, None) => {}
+        }
+        if side.is_le() {
+            self.listed = self.next_listed()?;
+        }
+        if side.is_ge() {
+            self.found = self.next_found(next);
+        }
+        Ok(true)
+    }
+}
+
+impl<R: BufRead> Merge<'_, R> {
     /// The manifest begins with the top.
-    fn top(&mut self) -> Result<(), Error> {
+    fn top(&mut self, next: &mut Next<Listed>) -> Result<(), Error> {
         match self.next_listed()? {
             Some(Entry {
                 path,
                 node: Node::Directory { mode },
-            }) if path.is_empty() => self.mode(b".".to_vec(), mode, self.walk.mode()),
+            }) if path.is_empty() => {
+                same_mode(b".", mode, self.walk.mode(), next);
+                Ok(())
+            }
             _ => Err(Error::Manifest {
                 line: 2,
                 problem: Malformed::Form,
@@ -207,48 +206,23 @@ impl<R: BufRead> Merge<'_, '_, R> {
         Ok(entry)
     }
 
-    fn next_found(&mut self) -> Result<Option<Found>, Error> {
+    fn next_found(&mut self, next: &mut Next<Listed>) -> Option<Found> {
         let mut unsteady = Vec::new();
         let found = self.walk.next(&mut unsteady);
-        unsteady
-            .into_iter()
-            .try_for_each(|mismatch| self.feed.result(mismatch))?;
-        Ok(found)
+        unsteady.into_iter().for_each(|mismatch| next.result(mismatch));
+        found
     }
 
-    fn differs(&mut self, path: Vec<u8>, difference: Difference) -> Result<(), Error> {
-        self.feed.result(Mismatch { path, difference })
-    }
-
-    fn mode(&mut self, path: Vec<u8>, expected: u32, actual: u32) -> Result<(), Error> {
-        if expected == actual {
-            return Ok(());
-        }
-        self.differs(path, Difference::WrongMode { expected, actual })
-    }
-
-    fn extra(&mut self, found: Found) -> Result<(), Error> {
-        let kind = found.kind;
-        if kind == FileKind::Link {
-            self.escaping(&found)?;
-        }
-        let path = found.release();
-        self.differs(path, Difference::Extra(kind))
-    }
-
-    fn both(&mut self, entry: Entry, found: Found) -> Result<(), Error> {
+    fn both(&mut self, entry: Entry, found: Found, next: &mut Next<Listed>) -> Result<(), Error> {
         match (entry.node, found.kind) {
-            (Node::Directory { mode }, FileKind::Directory) => self.directory(mode, found),
-            (Node::File(expected), FileKind::File) => {
-                let job = Listed {
-                    directory: found.directory,
-                    path: found.path,
-                    expected,
-                    differences: Vec::new(),
-                };
-                self.feed.job(job, expected.size)
-            }
-            (Node::Link { target }, FileKind::Link) => self.link(target, found),
+            (Node::Directory { mode }, FileKind::Directory) => self.directory(mode, found, next)?,
+            (Node::File(expected), FileKind::File) => next.job(Listed {
+                directory: found.directory,
+                path: found.path,
+                expected,
+                differences: Vec::new(),
+            }),
+            (Node::Link { target }, FileKind::Link) => link(target, found, next),
             (node, actual) => {
                 let expected = match node {
                     Node::Directory { .. } => FileKind::Directory,
@@ -256,51 +230,73 @@ impl<R: BufRead> Merge<'_, '_, R> {
                     Node::Link { .. } => FileKind::Link,
                 };
                 let path = found.release();
-                self.differs(path, Difference::WrongType { expected, actual })
+                differs(path, Difference::WrongType { expected, actual }, next);
             }
         }
+        Ok(())
     }
 
-    fn directory(&mut self, mode: u32, found: Found) -> Result<(), Error> {
+    fn directory(&mut self, mode: u32, found: Found, next: &mut Next<Listed>) -> Result<(), Error> {
         let opened = found.open();
         let path = found.release();
-        let directory = match opened {
-            Ok(directory) => directory,
-            Err(difference) => return self.differs(path, difference),
-        };
-        self.mode(path, mode, directory.mode)?;
-        self.directories += 1;
-        if self.directories == DIRECTORIES {
-            self.directories = 0;
-            self.feed.flush()?;
-        }
-        self.walk.enter(directory)
-    }
-
-    fn link(&mut self, expected: Vec<u8>, found: Found) -> Result<(), Error> {
-        let actual = self.escaping(&found)?;
-        let path = found.release();
-        match actual {
-            Some(actual) if actual != expected => {
-                self.differs(path, Difference::WrongTarget { expected, actual })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A link's target, if it can be read; one that climbs above the top is told of.
-    fn escaping(&mut self, found: &Found) -> Result<Option<Vec<u8>>, Error> {
-        match found.directory.read_link(found.name()) {
-            Ok(target) => {
-                if tree::escapes(&found.path, &target) {
-                    self.differs(found.path.clone(), Difference::Escapes(target.clone()))?;
-                }
-                Ok(Some(target))
+        match opened {
+            Ok(directory) => {
+                same_mode(&path, mode, directory.mode, next);
+                self.walk.enter(directory)
             }
             Err(difference) => {
-                self.differs(found.path.clone(), difference)?;
-                Ok(None)
+                differs(path, difference, next);
+                Ok(())
             }
+        }
+    }
+
+    fn summary(self) -> Summary {
+        Summary {
+            manifest: self.reader.digest(),
+            ..self.summary
+        }
+    }
+}
+
+fn differs(path: Vec<u8>, difference: Difference, next: &mut Next<Listed>) {
+    next.result(Mismatch { path, difference });
+}
+
+fn same_mode(path: &[u8], expected: u32, actual: u32, next: &mut Next<Listed>) {
+    if expected != actual {
+        differs(path.to_owned(), Difference::WrongMode { expected, actual }, next);
+    }
+}
+
+fn extra(found: Found, next: &mut Next<Listed>) {
+    let kind = found.kind;
+    if kind == FileKind::Link {
+        escaping(&found, next);
+    }
+    differs(found.release(), Difference::Extra(kind), next);
+}
+
+fn link(expected: Vec<u8>, found: Found, next: &mut Next<Listed>) {
+    let actual = escaping(&found, next);
+    let path = found.release();
+    if let Some(actual) = actual.filter(|actual| *actual != expected) {
+        differs(path, Difference::WrongTarget { expected, actual }, next);
+    }
+}
+
+/// A link's target, if it can be read; one that climbs above the top is told of.
+fn escaping(found: &Found, next: &mut Next<Listed>) -> Option<Vec<u8>> {
+    match found.directory.read_link(found.name()) {
+        Ok(target) => {
+            if tree::escapes(&found.path, &target) {
+                differs(found.path.clone(), Difference::Escapes(target.clone()), next);
+            }
+            Some(target)
+        }
+        Err(difference) => {
+            differs(found.path.clone(), difference, next);
+            None
         }
     }
 }
