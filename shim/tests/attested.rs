@@ -239,7 +239,62 @@ fn a_root_that_was_tampered_with_starts_in_no_mode_under_a_pin() {
     assert_eq!(found["summary"]["manifest-sha256"], pin.as_str());
 }
 
-/// Calls `check` while `one` and `other` are exchanged over and over.
+/// `NUCLEUS_TESTS_FULL=1` takes a million files, and once more in one directory.
+#[test]
+fn memory_does_not_grow_with_the_tree() {
+    let Some(place) = Place::new() else { return };
+    let full = std::env::var_os("NUCLEUS_TESTS_FULL").is_some();
+    // Bytes of writable memory of the process: the manifest of the lesser tree alone has more.
+    let limited = |limit: &str, args: [&str; 3]| {
+        let mut command = std::process::Command::new("prlimit");
+        command.args([limit, "--", NUCLEUS]).args(args);
+        Finished::from(command.output().expect("prlimit"))
+    };
+    let directories = if full { 1000 } else { 100 };
+    for (name, directories, each, limit) in [
+        ("wide", directories, 1000, "--data=6000000"),
+        // 25 bytes for each name while its directory is walked through.
+        ("flat", usize::from(full), 1_000_000, "--data=64000000"),
+    ] {
+        if directories == 0 {
+            continue;
+        }
+        let at = place.path(name);
+        hard_links(&at, directories, each);
+        let at = at.to_str().expect("UTF-8");
+        let pin = limited(limit, ["attest", "create", at])
+            .exits(0)
+            .trim()
+            .to_owned();
+        let text = limited(limit, ["attest", "verify", at]);
+        assert_eq!(text.exits(0), "");
+        let json = place.nucleus(&["attest", "verify", "--json", "--manifest-sha256", &pin, at]);
+        let found: serde_json::Value = serde_json::from_str(json.exits(0)).expect("JSON");
+        assert_eq!(found["summary"]["files"], directories * each, "{name}");
+        let manifest = fs::metadata(place.path(name).join(".nucleus-rootfs-sha256")).expect("stat");
+        assert!(manifest.len() > 6_000_000, "{}", manifest.len());
+    }
+}
+
+/// A tree of many names of few files.
+fn hard_links(at: &Path, directories: usize, each: usize) {
+    let mut source = std::path::PathBuf::new();
+    for number in 0..directories * each {
+        let directory = at.join(format!("directory-{}", number / each));
+        if number % each == 0 {
+            fs::create_dir_all(&directory).expect("mkdir");
+        }
+        let path = directory.join(format!("file-{number}"));
+        // File systems allow 65,000 and fewer.
+        if number % 30_000 == 0 {
+            fs::write(&path, [7; 100]).expect("write");
+            source = path;
+        } else {
+            fs::hard_link(&source, path).expect("link");
+        }
+    }
+}
+
 /// Swaps two directories again and again, with pauses shorter and longer than a start takes however busy the machine
 /// is, while `check` is called: `rounds` times, and until it has seen all that it looks for, but not for ever.
 fn while_swapped(one: &Path, other: &Path, rounds: u32, mut check: impl FnMut() -> bool) {

@@ -111,12 +111,19 @@ impl Source for Listing {
     fn advance(&mut self, next: &mut Next<Unlisted>) -> Result<bool, Error> {
         if !self.begun {
             self.begun = true;
-            let node = Node::Directory { mode: self.walk.mode() };
-            next.result(Ok(Entry { path: Vec::new(), node }));
+            let node = Node::Directory {
+                mode: self.walk.mode(),
+            };
+            next.result(Ok(Entry {
+                path: Vec::new(),
+                node,
+            }));
         }
         let mut unsteady = Vec::new();
         let found = self.walk.next(&mut unsteady);
-        unsteady.into_iter().for_each(|mismatch| next.result(Err(mismatch)));
+        unsteady
+            .into_iter()
+            .for_each(|mismatch| next.result(Err(mismatch)));
         let Some(found) = found else { return Ok(false) };
         if let Some(directory) = list(found, next) {
             self.walk.enter(directory)?;
@@ -133,7 +140,11 @@ fn list(found: Found, next: &mut Next<Unlisted>) -> Option<Directory> {
             let Found { path, directory, .. } = found;
             // Nobody has looked yet.
             let opened = Err(Difference::Missing);
-            next.job(Unlisted { directory, path, opened });
+            next.job(Unlisted {
+                directory,
+                path,
+                opened,
+            });
             return None;
         }
         FileKind::Directory => found.open().map(|directory| {

@@ -21,9 +21,9 @@
 //!
 //! Both sides are streams in the same order, so that memory does not grow with the tree: what is held are the names
 //! of the directories from the top to the present one ([`MAX_NAMES`] bytes at most), their descriptors
-//! ([`MAX_DEPTH`] at most), and a fixed number of files in work.
+//! ([`MAX_DEPTH`] at most), a fixed number of files in work, and of results that wait for one of them.
 //!
-//! Not covered: owners, times, hard links, and extended attributes but file capabilities, which are refused. An
+//! Not covered: owners, times, hard links, and extended attributes but the capabilities of programs, which are refused. An
 //! absolute link is meant from the tree's own top; a relative one that climbs above it is refused.
 
 mod create;

@@ -7,6 +7,7 @@ use super::{Difference, Progress};
 use crate::digest::Digest;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::Builder;
 
 /// The most jobs that a thread takes at once while files are large: the others get their share of the last ones.
 const SHARE: usize = 8;
@@ -82,7 +83,8 @@ impl<J: Job> Next<J> {
 /// What becomes of jobs, each with its place in the order.
 pub(super) type Done<J> = Vec<(usize, Vec<<J as Job>::Result>)>;
 
-type Take<'t, S> = dyn FnMut(<<S as Source>::Job as Job>::Result) -> Result<(), <S as Source>::Error> + Send + 't;
+type Take<'t, S> =
+    dyn FnMut(<<S as Source>::Job as Job>::Result) -> Result<(), <S as Source>::Error> + Send + 't;
 
 /// Does the jobs of a source by `threads` threads (0: as many as there are processors), of which this is one.
 /// `take` is given all results in the order of their jobs, by any of the threads.
@@ -117,7 +119,8 @@ pub(super) fn ordered<S: Source>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(|| pool.serve(Lanes::new(progress)));
+            // Without another thread this one does it all.
+            let _ = Builder::new().spawn_scoped(scope, || pool.serve(Lanes::new(progress)));
         }
         pool.serve(Lanes::new(progress));
     });

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 /// How deep a tree may be: one descriptor is open for each level.
 pub const MAX_DEPTH: usize = 256;
-/// The most bytes that the names of a directory and of those above it may have together: 64 MiB.
+/// The most bytes that the names of a directory and of those above it may take together, 8 for each and its length:
+/// 64 MiB.
 pub const MAX_NAMES: usize = 64 << 20;
 
 /// Opens the top of a tree. Symbolic links in the path are followed: it is the caller's.
@@ -249,15 +250,23 @@ pub(super) fn last(path: &[u8]) -> &[u8] {
 #[derive(Debug, Default)]
 struct Names {
     bytes: Vec<u8>,
-    entries: Vec<(u32, u16, FileKind)>,
+    entries: Vec<Name>,
 }
 
+/// Where a name begins, its length, and what it is the name of.
+type Name = (u32, u16, FileKind);
+
 impl Names {
-    fn get(&self, (start, length, _): (u32, u16, FileKind)) -> &[u8] {
+    fn get(&self, (start, length, _): Name) -> &[u8] {
         &self.bytes[start as usize..start as usize + usize::from(length)]
     }
 
-    /// Reads a directory, of no more than `most` bytes of names.
+    /// Bytes that they take.
+    fn size(&self) -> usize {
+        self.bytes.len() + size_of_val(self.entries.as_slice())
+    }
+
+    /// Reads a directory whose names take no more than `most` bytes.
     fn read(directory: &Directory, most: usize) -> Result<Self, Error> {
         let failed = |call| Error::call(call, &directory.path);
         let mut names = Self::default();
@@ -279,7 +288,7 @@ impl Names {
                 known => known,
             };
             let (start, length) = (names.bytes.len(), bytes.len());
-            if start + length > most {
+            if names.size() + length + size_of::<Name>() > most {
                 return Err(Error::TooMuch {
                     path: directory.path.clone(),
                     what: "more than 64 MiB of names in this directory and those above it",
@@ -293,9 +302,7 @@ impl Names {
             names.bytes.extend_from_slice(bytes);
         }
         let bytes = &names.bytes;
-        let name = |&(start, length, _): &(u32, u16, FileKind)| {
-            &bytes[start as usize..start as usize + usize::from(length)]
-        };
+        let name = |&(start, length, _): &Name| &bytes[start as usize..start as usize + usize::from(length)];
         names.entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
         Ok(names)
     }
@@ -364,7 +371,7 @@ impl Walk {
             });
         }
         let names = Names::read(&directory, self.left)?;
-        self.left -= names.bytes.len();
+        self.left -= names.size();
         self.levels.push(Level {
             directory: Arc::new(directory),
             names,
@@ -381,7 +388,7 @@ impl Walk {
             let level = self.levels.last_mut()?;
             let Some(&entry) = level.names.entries.get(level.next) else {
                 let level = self.levels.pop()?;
-                self.left += level.names.bytes.len();
+                self.left += level.names.size();
                 unsteady.extend(Directory::release(level.directory));
                 continue;
             };
