@@ -20,7 +20,7 @@ struct Code {
     module: &'static str,
 }
 
-const CODE: [Code; 5] = [
+const CODE: [Code; 6] = [
     Code {
         name: "lifecycle",
         file: "runtime/src/lifecycle.rs",
@@ -50,6 +50,12 @@ const CODE: [Code; 5] = [
         file: "shim/src/reach.rs",
         library: "nucleus_shim",
         module: "reach",
+    },
+    Code {
+        name: "cleanup",
+        file: "shim/src/cleanup.rs",
+        library: "nucleus_shim",
+        module: "cleanup",
     },
 ];
 

@@ -1,17 +1,47 @@
-//! The way back, and what a killed `nucleus` has left behind.
+//! The way back, and what a killed `nucleus` has left behind. The order is data, [`TAKE_DOWN`], which
+//! `formal/bindings/cleanup.rs` holds against `formal/specs/Sandbox.tla`.
 
 use crate::egress::{self, Network};
 use crate::facts::{Program, Runtime};
 use crate::store::{Sandbox, Store};
 use nucleus_network::bridge;
 use nucleus_network::removal::Rest;
+use std::fmt;
 use std::process::Stdio;
+
+/// A part of what `run` makes on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The processes, and all else that the runtime has made.
+    Container,
+    /// The link and what goes with it.
+    Network,
+    /// Secrets, and a root directory that is not in the bundle.
+    Files,
+    /// The sandbox's own directory, by which the rest is found again.
+    Directory,
+}
+
+/// The parts in the order in which they are taken back, after any end and by whoever comes after a killed `nucleus`: what
+/// a container uses stays as long as there is one, and what tells of the rest goes last.
+pub const TAKE_DOWN: [Part; 4] = [Part::Container, Part::Network, Part::Files, Part::Directory];
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Files => "files",
+            Self::Directory => "directory",
+        })
+    }
+}
 
 /// Takes back what `run` made, but for what the kernel takes its time over. `force`: the runtime may have left its part
 /// behind.
 ///
 /// # Errors
-/// What could not be removed.
+/// What could not be removed. The parts that come after it stay, for `nucleus rm`.
 pub fn remove(
     store: &Store,
     program: &Program,
@@ -19,6 +49,32 @@ pub fn remove(
     force: bool,
 ) -> Result<Rest, anyhow::Error> {
     let program = Program::recorded(sandbox.directory()).unwrap_or_else(|| program.clone());
+    let mut rest = Rest::nothing();
+    for part in TAKE_DOWN {
+        match part {
+            Part::Container => container(store, &program, &sandbox, force)?,
+            Part::Network => rest = network(&mut sandbox)?,
+            Part::Files => sandbox.remove_files()?,
+            Part::Directory => sandbox.remove_directory()?,
+        }
+    }
+    Ok(rest)
+}
+
+/// A user's goes with its processes.
+fn network(sandbox: &mut Sandbox) -> Result<Rest, anyhow::Error> {
+    // While the namespace is there, so is the link: the kernel's own removal would be in the way of ours.
+    let namespace = sandbox.network.take().map(Network::end);
+    let rest = if sandbox.networked {
+        bridge::remove(&egress::record(sandbox))?
+    } else {
+        Rest::nothing()
+    };
+    drop(namespace);
+    Ok(rest)
+}
+
+fn container(store: &Store, program: &Program, sandbox: &Sandbox, force: bool) -> Result<(), anyhow::Error> {
     let there = || match program.kind {
         Runtime::Native => store.runtime_root().join(&sandbox.name).exists(),
         // Each has its own way to keep records.
@@ -39,16 +95,7 @@ pub fn remove(
             anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }
     }
-    // While the namespace is there, so is the link: the kernel's own removal would be in the way of ours.
-    let network = sandbox.network.take().map(Network::end);
-    let rest = if sandbox.networked {
-        bridge::remove(&egress::record(&sandbox))?
-    } else {
-        Rest::nothing()
-    };
-    drop(network);
-    sandbox.remove()?;
-    Ok(rest)
+    Ok(())
 }
 
 /// Removes what a killed `nucleus` has left behind. What cannot be removed is told of, and is no reason not to start

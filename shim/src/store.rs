@@ -265,20 +265,28 @@ impl Sandbox {
         &self.secrets
     }
 
-    /// Removes its files.
+    /// Removes what it has elsewhere.
     ///
     /// # Errors
     /// What could not be removed.
-    pub fn remove(self) -> Result<(), Error> {
-        for directory in [&self.secrets, &self.apart, &self.directory] {
-            match fs::remove_dir_all(directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(call("remove", directory)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    pub fn remove_files(&self) -> Result<(), Error> {
+        remove(&self.secrets)?;
+        remove(&self.apart)
+    }
+
+    /// Removes its directory: nothing tells of it any more.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn remove_directory(&self) -> Result<(), Error> {
+        remove(&self.directory)
+    }
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(call("remove", directory)(error)),
+        _ => Ok(()),
     }
 }
 
