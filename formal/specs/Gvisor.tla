@@ -14,9 +14,10 @@ alone.  The networks: `none` is a sandbox without any; `bridge` is the network
 of a namespace that the front-end has prepared with rules (spec Egress), which
 runsc uses with `--network=host` *inside that namespace*; `host` is the host's
 network, and `gvisor-host` the same through gVisor alone, for agent mode and
-with consent only.  With the network of a namespace that it did not make, runsc
-makes no user namespace: so the strict modes, which promise one, refuse it, and
-agent mode wants consent.  Without root only our runtime can take over a bridge,
+with consent only.  With the network of a namespace that it takes over, runsc
+loses its capabilities in any user namespace in which the host's root is not
+root: it is given none.  So the strict modes, which promise one, refuse these
+networks, and agent mode wants consent.  Without root only our runtime can take over a bridge,
 and runsc makes nothing at all.
 runsc has to be told the network with every command: one that is not told uses
 a stack of its own.

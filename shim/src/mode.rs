@@ -264,7 +264,7 @@ impl Judge {
         if !Space::of(network).has_user_namespace(facts.runtime) {
             self.weaker(
                 "runtime",
-                "user namespace: runsc makes none with the network of a namespace that it did not make",
+                "user namespace: runsc runs in none but the host's root's with a network that it takes over",
             );
         }
         if network == Network::Bridge && facts.uid != 0 && request.network_subnet.is_some() {

@@ -83,9 +83,8 @@ impl Space {
         self == Self::Ruled && runtime == Runtime::Gvisor
     }
 
-    /// Whether there is a user namespace around the workload: runsc makes none with the network of a namespace that it
-    /// did not make, but for a workload with `CAP_SYS_ADMIN`: runsc needs that there for its own set-up, which fails with
-    /// `EPERM` otherwise.
+    /// Whether there is a user namespace around the workload. With a network that it takes over, runsc loses its
+    /// capabilities in one in which the host's root is not root, and one in which it is keeps nothing apart: it gets none.
     pub fn has_user_namespace(self, runtime: Runtime) -> bool {
         self == Self::Empty || runtime != Runtime::Gvisor
     }
