@@ -177,6 +177,28 @@ fn the_limit_of_processes_is_looked_at_too() {
     }
 }
 
+/// Rates are the control group's; the runtime's word is not taken for them.
+#[test]
+fn the_limits_of_a_disk_are_looked_at_too() {
+    let Some(place) = Place::new() else { return };
+    let limit = format!("{}:wbps=20M,riops=500", place.path("").display());
+    for lie in [
+        "pass",
+        "del l['resources']['blockIO']",
+        "l['resources']['blockIO']['throttleWriteBpsDevice'][0]['rate'] *= 2",
+        "l['resources']['blockIO']['throttleReadIOPSDevice'] = []",
+    ] {
+        let runtime = liar(&place, lie).display().to_string();
+        let options = ["--mode", "strict-agent", "--runtime", &runtime, "--io", &limit];
+        let finished = place.sh(&options, "true");
+        if lie == "pass" {
+            finished.exits(0);
+        } else {
+            finished.fails_with(&["\n  limit of disk ", ": expected "]);
+        }
+    }
+}
+
 #[test]
 fn what_a_service_manager_is_told_through_is_promised_too() {
     let Some(place) = Place::new() else { return };

@@ -84,7 +84,7 @@ pub struct Facts {
     pub descriptors: BTreeMap<i32, String>,
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
-    /// Contents of the limit files of its control groups, by file name.
+    /// Contents of the limit files of its control groups, by file name, and disk where each has a line.
     pub limits: BTreeMap<String, String>,
     /// Which of the paths to be hidden are there on this host.
     pub existing: Vec<String>,
@@ -101,7 +101,7 @@ pub struct Facts {
 }
 
 /// The files that limits are read from, version 2 and 1.
-pub const LIMIT_FILES: [(&str, &str); 7] = [
+pub const LIMIT_FILES: [(&str, &str); 11] = [
     ("memory", "memory.max"),
     ("memory", "memory.limit_in_bytes"),
     ("pids", "pids.max"),
@@ -109,6 +109,10 @@ pub const LIMIT_FILES: [(&str, &str); 7] = [
     ("cpu", "cpu.cfs_quota_us"),
     ("cpu", "cpu.cfs_period_us"),
     ("io", "io.max"),
+    ("blkio", "blkio.throttle.read_bps_device"),
+    ("blkio", "blkio.throttle.write_bps_device"),
+    ("blkio", "blkio.throttle.read_iops_device"),
+    ("blkio", "blkio.throttle.write_iops_device"),
 ];
 
 /// What the limit of processes without a control group is called among the limits: its soft and its hard one.
@@ -143,7 +147,11 @@ impl Facts {
             if let Some(path) = facts.cgroup_file(controller, file)
                 && let Ok(value) = std::fs::read_to_string(path)
             {
-                facts.limits.insert(file.to_owned(), value.trim().to_owned());
+                if controller.ends_with("io") {
+                    facts.limits.extend(disks(file, &value));
+                } else {
+                    facts.limits.insert(file.to_owned(), value.trim().to_owned());
+                }
             }
         }
         let processes = rlimit(&of("limits")?, "Max processes");
@@ -303,6 +311,12 @@ fn interfaces(text: &str) -> Vec<String> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, _)| name.trim().to_owned())
         .collect()
+}
+
+/// A file of limits for disks has a line for each: the name of the file and the disk, and what is after it.
+fn disks<'a>(file: &'a str, text: &'a str) -> impl Iterator<Item = (String, String)> + 'a {
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.map(move |(disk, limits)| (format!("{file} {disk}"), limits.trim().to_owned()))
 }
 
 /// Soft and hard limit of `/proc/<pid>/limits`.

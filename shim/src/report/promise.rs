@@ -127,7 +127,7 @@ pub fn table(
         table.add("egress rules", What::EgressRules(rules.to_owned()));
     }
     table.mounts(spec, directory, notify);
-    table.limits(spec);
+    table.limits(launch, spec);
     table.calls(spec);
     table.landlock(launch, spec);
     table.0
@@ -265,7 +265,7 @@ impl Table {
         self.add("no other mount", What::NoOtherMount { mounts, covered });
     }
 
-    fn limits(&mut self, spec: &Spec) {
+    fn limits(&mut self, launch: &Launch, spec: &Spec) {
         let linux = spec.linux().as_ref();
         if let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) {
             self.add("control group", What::Cgroup(path.display().to_string()));
@@ -309,6 +309,38 @@ impl Table {
                 ],
             ];
             self.add("processor limit", What::Limit(files));
+        }
+        if resources.is_some_and(|all| all.block_io().is_some()) {
+            self.disks(launch);
+        }
+    }
+
+    /// What a disk may be read and written; a weight is a share and no limit.
+    fn disks(&mut self, launch: &Launch) {
+        for limits in &launch.io {
+            let rates = [
+                ("rbps", "read_bps", limits.read_bps),
+                ("wbps", "write_bps", limits.write_bps),
+                ("riops", "read_iops", limits.read_iops),
+                ("wiops", "write_iops", limits.write_iops),
+            ];
+            if rates.iter().all(|(_, _, rate)| rate.is_none()) {
+                continue;
+            }
+            let disk = format!("{}:{}", limits.device.0, limits.device.1);
+            let line = rates.map(|(word, _, rate)| match rate {
+                Some(rate) => format!("{word}={rate}"),
+                None => format!("{word}=max"),
+            });
+            let version_1 = rates.iter().filter_map(|(_, file, rate)| {
+                let file = format!("blkio.throttle.{file}_device {disk}");
+                Some((file.into(), (*rate)?.to_string()))
+            });
+            let files = vec![
+                vec![(format!("io.max {disk}").into(), line.join(" "))],
+                version_1.collect(),
+            ];
+            self.add(format!("limit of disk {disk}"), What::Limit(files));
         }
     }
 
