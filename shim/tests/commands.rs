@@ -387,6 +387,10 @@ fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() 
         ])
         .exits(0);
     assert_eq!(place.nucleus(&["attach", name]).exits(5), "plain\ndone\n");
+    // Nobody was there when it ended.
+    let late = place.nucleus(&["attach", name]);
+    assert_eq!(late.exits(0), "plain\ndone\n");
+    assert!(late.stderr.contains("the workload had ended before"), "{late:?}");
     place.nucleus(&["rm", name]).exits(0);
     // A start that fails leaves no keeper.
     place

@@ -222,7 +222,25 @@ fn doctor_tells_a_user_what_holds_and_what_needs_root() {
         let remedy = finding["remedy"].as_str().expect("a remedy");
         assert!(remedy.contains("root"), "{name}: {remedy}");
     }
-    let (code, findings) = examine("strict-agent");
-    assert_eq!(code, 1, "{findings}");
+    // Without a control group no limit of memory holds: it says so, and what to do, and is right.
+    let told = user.nucleus(&["doctor", "--mode", "strict-agent"]);
+    let lines: Vec<&str> = told.exits(1).lines().collect();
+    assert_eq!(
+        lines.last(),
+        Some(&"strict-agent mode does not work on this host, for want of: memory limit"),
+        "{told:?}"
+    );
+    let broken = lines
+        .iter()
+        .position(|line| line.starts_with("memory limit        BROKEN"));
+    let remedy = lines[broken.expect("a line") + 1];
+    assert!(
+        remedy.contains("root or a control group that is delegated"),
+        "{remedy}"
+    );
+    user.sh(&["--mode", "strict-agent", "--memory", "64M"], "true")
+        .fails_with(&["limits need a control group"]);
+    // What it needs no control group for does work.
+    user.sh(&["--mode", "strict-agent"], "true").exits(0);
     user.expect_nothing_left();
 }

@@ -40,7 +40,7 @@ impl Attach {
         let process = super::manage::process_of(&store, &self.name)?;
         match keeper::attach(&directory) {
             Ok(socket) => match relay(&socket)? {
-                Left::Ended => Ok(process.map_or(0, |process| code_of(&process))),
+                Left::Ended => Ok(code_of(process.as_ref())),
                 Left::Detached => Ok(0),
             },
             Err(error)
@@ -50,7 +50,7 @@ impl Attach {
                 ) =>
             {
                 super::logs::Logs::following(&self.name).run(root)?;
-                Ok(process.map_or(0, |process| code_of(&process)))
+                Ok(code_of(process.as_ref()))
             }
             Err(error) => Err(anyhow::Error::new(error).context(format!("attach to {}", self.name))),
         }
@@ -76,7 +76,11 @@ const KNOWN: Timespec = Timespec {
     clippy::print_stderr,
     reason = "an exit code that is not the workload's is told"
 )]
-fn code_of(process: &OwnedFd) -> i32 {
+fn code_of(process: Option<&OwnedFd>) -> i32 {
+    let Some(process) = process else {
+        eprintln!("nucleus: the exit code is not known: the workload had ended before");
+        return 0;
+    };
     let mut told = exit_status(process.as_fd());
     if told == Ok(None) {
         // POLLHUP: it was waited for.

@@ -48,14 +48,14 @@ impl Options {
         let text = if self.json {
             serde_json::to_string_pretty(&json!({"mode": self.mode, "works": !failed, "findings": findings}))?
         } else {
-            table(&findings, self.mode, failed)?
+            table(&findings, self.mode)?
         };
         super::print(&text)?;
         Ok(i32::from(failed))
     }
 }
 
-fn table(findings: &[Finding], mode: Mode, failed: bool) -> Result<String, std::fmt::Error> {
+fn table(findings: &[Finding], mode: Mode) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     for finding in findings {
         let Finding {
@@ -69,7 +69,19 @@ fn table(findings: &[Finding], mode: Mode, failed: bool) -> Result<String, std::
             writeln!(text, "{:30}{remedy}", "")?;
         }
     }
-    let works = if failed { "does not work" } else { "works" };
-    write!(text, "{} mode {works} on this host", mode.word())?;
+    let lacking: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.fails(mode))
+        .map(|finding| finding.name.as_ref())
+        .collect();
+    match lacking.as_slice() {
+        [] => write!(text, "{} mode works on this host", mode.word())?,
+        all => write!(
+            text,
+            "{} mode does not work on this host, for want of: {}",
+            mode.word(),
+            all.join(", ")
+        )?,
+    }
     Ok(text)
 }
