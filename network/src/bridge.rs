@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub struct Network {
     pub namespace: OwnedFd,
     /// For the rules in it.
     pub rules: Socket,
+    /// For those of the host, until [`remove`]: who closes it waits for what others have just deleted.
+    pub shared: Socket,
     /// The sandbox's addresses.
     pub addresses: Addresses,
     /// What the caller should know.
@@ -72,6 +74,7 @@ pub struct Network {
 #[derive(Debug)]
 struct Connected {
     rules: Socket,
+    shared: Socket,
     addresses: Addresses,
     warnings: Vec<String>,
 }
@@ -82,17 +85,21 @@ struct Connected {
 /// No namespace can be made.
 pub fn begin(wish: Wish) -> Result<Preparing, Error> {
     let (made, space) = mpsc::channel();
+    let (told, namespace) = mpsc::channel();
     let inside = rules::inside(&wish.egress, &wish.published);
-    let ruled = thread(move || namespace::make(inside, &made));
-    let Ok(space) = space.recv() else {
-        ruled.join().map_err(|_| Error::Thread)??;
+    let ruled = thread(move || {
+        namespace::make(inside, |space| {
+            // Nobody waits for it only if the other thread has failed, and tells.
+            let _ = told.send(space.namespace.try_clone());
+            let _ = made.send(space);
+        })
+    });
+    let rest = thread(move || connect(&wish, &space, ruled));
+    let Ok(namespace) = namespace.recv() else {
+        rest.join().map_err(|_| Error::Thread)??;
         return Err(Error::Thread);
     };
-    let namespace = space
-        .namespace
-        .try_clone()
-        .map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
-    let rest = thread(move || connect(&wish, space, ruled));
+    let namespace = namespace.map_err(|error| Error::io("dup", Path::new("the namespace"), error))?;
     Ok(Preparing {
         namespace: Some(namespace),
         rest: Some(rest),
@@ -125,6 +132,7 @@ impl Preparing {
         Ok(Network {
             namespace: self.namespace.take().ok_or(Error::Thread)?,
             rules: connected.rules,
+            shared: connected.shared,
             addresses: connected.addresses,
             warnings: connected.warnings,
         })
@@ -140,9 +148,10 @@ impl Drop for Preparing {
     }
 }
 
+/// What is on the host is made while the namespace and its rules are.
 fn connect(
     wish: &Wish,
-    mut space: Space,
+    space: &Receiver<Space>,
     ruled: JoinHandle<Result<Socket, Error>>,
 ) -> Result<Connected, Error> {
     let mut host = open_socket()?;
@@ -159,6 +168,7 @@ fn connect(
     let warnings = share(&mut host, &mut shared, &mut locked, &links)?;
     // From here on there is a way out: not before the rules.
     let rules = ruled.join().map_err(|_| Error::Thread)??;
+    let mut space = space.recv().map_err(|_| Error::Thread)?;
     let addresses = claim(wish, &mut host, &space, mtu(&links, &routes))?;
     let own = own::addresses().map_err(|error| Error::io("read", Path::new(own::SOURCE), error))?;
     // Beside another sandbox the gateway is one of the host's own already.
@@ -176,6 +186,7 @@ fn connect(
     drop(locked);
     Ok(Connected {
         rules,
+        shared,
         addresses,
         warnings,
     })
@@ -391,11 +402,12 @@ fn read(path: &Path) -> Result<Record, Error> {
 }
 
 /// Takes back what a record tells of: its elements of the shared table, and the table with the last link; and the link,
-/// which is nobody's any more at once and gone with the [`Rest`]. What is gone already is none to take back.
+/// which is nobody's any more at once and gone with the [`Rest`]. What is gone already is none to take back. `shared` is
+/// [`Network::shared`], where this process has made it.
 ///
 /// # Errors
 /// What could not be taken back.
-pub fn remove(record: &Path) -> Result<Rest, Error> {
+pub fn remove(record: &Path, mut shared: Option<Socket>) -> Result<Rest, Error> {
     let Record { alias, elements } = match read(record) {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Rest::nothing());
@@ -403,30 +415,26 @@ pub fn remove(record: &Path) -> Result<Rest, Error> {
         record => record?,
     };
     let mut host = open_socket()?;
-    let links = link::links(&mut host)?.into_values();
-    let links: Vec<u32> = links
-        .filter(|link| !alias.is_empty() && link.alias == alias)
-        .map(|link| link.index)
-        .collect();
-    let mut shared = None;
-    if let Some(locked) = Locked::wait(&host, false)? {
-        let mut rules = nftables::open()?;
-        for link in &links {
+    let locked = Locked::wait(&host, false)?;
+    let (ours, others): (BTreeMap<_, _>, BTreeMap<_, _>) = link::links(&mut host)?
+        .into_iter()
+        .partition(|(_, link)| !alias.is_empty() && link.alias == alias);
+    let ours: Vec<u32> = ours.into_values().map(|link| link.index).collect();
+    if let Some(locked) = locked {
+        for link in &ours {
             link::disown(&mut host, *link)?;
         }
-        tidy(&mut host, &mut rules, locked, &elements)?;
-        shared = Some(rules);
+        let shared = match &mut shared {
+            Some(shared) => shared,
+            none => none.insert(nftables::open()?),
+        };
+        tidy(shared, locked, link::in_use(&others), &elements)?;
     }
-    Ok(Rest::new(host, links, shared))
+    Ok(Rest::new(host, ours, shared))
 }
 
-fn tidy(
-    host: &mut Socket,
-    shared: &mut Socket,
-    mut locked: Locked,
-    elements: &[Element],
-) -> Result<(), Error> {
-    if link::in_use(&link::links(host)?) {
+fn tidy(shared: &mut Socket, mut locked: Locked, in_use: bool, elements: &[Element]) -> Result<(), Error> {
+    if in_use {
         for element in elements {
             // One that is another sandbox's by now stays; and where all tables were emptied there is none.
             let _ = table::take_back(element).commit(shared, "take a port back");

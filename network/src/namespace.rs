@@ -11,7 +11,6 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 
 /// A namespace, and sockets in it.
 #[derive(Debug)]
@@ -27,14 +26,12 @@ pub struct Space {
 ///
 /// # Errors
 /// As unshare(2), and what the kernel has against the rules.
-pub fn make(rules: Transaction, made: &Sender<Space>) -> Result<Socket, Error> {
+pub fn make(rules: Transaction, made: impl FnOnce(Space)) -> Result<Socket, Error> {
     unshare(CLONE_NEWNET).map_err(Error::call("unshare CLONE_NEWNET"))?;
-    let space = Space {
+    made(Space {
         namespace: open(Path::new("/proc/thread-self/ns/net"))?,
         socket: Socket::open().map_err(Error::link("open a socket"))?,
-    };
-    // Nobody waits for it only if the other thread has failed, and tells.
-    let _ = made.send(space);
+    });
     let mut socket = nftables::open()?;
     rules.commit(&mut socket, "load those of egress")?;
     loopback_up().map_err(Error::call("set lo up"))?;

@@ -64,9 +64,9 @@ pub fn remove(
 /// A user's goes with its processes.
 fn network(sandbox: &mut Sandbox) -> Result<Rest, anyhow::Error> {
     // While the namespace is there, so is the link: the kernel's own removal would be in the way of ours.
-    let namespace = sandbox.network.take().map(Network::end);
+    let (namespace, shared) = sandbox.network.take().map(Network::end).unzip();
     let rest = if sandbox.networked {
-        bridge::remove(&egress::record(sandbox))?
+        bridge::remove(&egress::record(sandbox), shared.flatten())?
     } else {
         Rest::nothing()
     };

@@ -12,6 +12,7 @@ use nucleus_network::bridge::{self, Wish};
 use nucleus_network::egress::{self, Egress, Publish};
 use nucleus_network::inside::{Owner, Rules};
 use nucleus_network::names::Pattern;
+use nucleus_network::nftables::Socket;
 use nucleus_network::pool::Pool;
 use nucleus_network::resolver::{RESOLV_CONF as WITH_RESOLVER, Sockets, servers};
 use nucleus_network::{counts, link, rootless, rules};
@@ -143,6 +144,8 @@ pub struct Network {
     /// With the descriptor that the bundle names.
     rules: Rules,
     kept: Kept,
+    /// Root's, for the rules of the host.
+    shared: Option<Socket>,
 }
 
 /// Who keeps it up.
@@ -200,6 +203,7 @@ pub fn finish(
     events: &mut Events,
 ) -> Result<Network, anyhow::Error> {
     let resolves = !bridge.egress.names.is_empty();
+    let mut shared = None;
     let (rules, sockets) = match preparing {
         Preparing::Root(preparing) => {
             let network = preparing.finish()?;
@@ -215,6 +219,7 @@ pub fn finish(
             let sockets = sockets
                 .transpose()
                 .context("bind to port 53 in the sandbox's network")?;
+            shared = Some(network.shared);
             (Rules::new(Owner::Root(network.namespace), network.rules), sockets)
         }
         Preparing::User => {
@@ -242,7 +247,7 @@ pub fn finish(
     } else {
         Kept::Here(Upkeep::start(&order, rules.try_clone()?, sockets, events)?)
     };
-    Ok(Network { rules, kept })
+    Ok(Network { rules, kept, shared })
 }
 
 impl Network {
@@ -272,9 +277,10 @@ impl Network {
         }
     }
 
-    /// Ends who keeps it up here. The network is there as long as what this gives.
-    pub fn end(self) -> Rules {
-        self.rules
+    /// Ends who keeps it up here. The network is there as long as the rules that this gives; the socket is for
+    /// [`bridge::remove`].
+    pub fn end(self) -> (Rules, Option<Socket>) {
+        (self.rules, self.shared)
     }
 
     /// The rules in force, as they were made.

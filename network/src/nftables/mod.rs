@@ -16,8 +16,9 @@ pub(crate) use set::octets;
 pub use set::{Kind, Member, Set, concatenated, intervals};
 pub use transaction::{Hook, Transaction};
 
+pub use nucleus_netlink::Socket;
+
 use crate::Error;
-use nucleus_netlink::Socket;
 use rustix::io::Errno;
 
 /// The name of our tables, inside and on the host. Their family is inet.

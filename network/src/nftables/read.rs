@@ -212,107 +212,93 @@ pub fn speaks_of(
 /// # Errors
 /// The kernel's.
 pub fn in_force(socket: &mut Socket) -> Result<String, Error> {
-    let mut all = String::new();
-    let all_of = |message| (message, NFPROTO_UNSPEC, Attributes::new());
-    let (message, family, about) = all_of(GETTABLE);
-    all += &dump(
-        socket,
-        message,
-        family,
-        about,
-        |lines: &mut String, family, payload| {
-            let _ = writeln!(lines, "table {}", within(family, payload));
-        },
-    )?;
-    let (message, family, about) = all_of(GETCHAIN);
-    all += &dump(
-        socket,
-        message,
-        family,
-        about,
-        |lines: &mut String, family, payload| {
-            let name = text(payload, CHAIN_NAME).unwrap_or_default();
-            let _ = write!(lines, "chain {} {name}", within(family, payload));
-            if let Some(hook) = get(payload, CHAIN_HOOK) {
-                let kind = text(payload, CHAIN_TYPE).unwrap_or_default();
-                let [at, priority] =
-                    [HOOK_NUMBER, HOOK_PRIORITY].map(|of| number(hook, of).unwrap_or(u32::MAX));
-                let dropped = number(payload, CHAIN_POLICY) == Some(NF_DROP);
-                let policy = if dropped { "drop" } else { "accept" };
-                let _ = write!(
-                    lines,
-                    " {kind} hook {at} priority {} policy {policy}",
-                    priority as i32
-                );
-            }
-            lines.push('\n');
-        },
-    )?;
-    let (message, family, about) = all_of(GETRULE);
-    all += &dump(
-        socket,
-        message,
-        family,
-        about,
-        |lines: &mut String, family, payload| {
-            let chain = text(payload, RULE_CHAIN).unwrap_or_default();
-            let _ = write!(lines, "rule {} {chain}:", within(family, payload));
-            for (_, expression) in attributes(get(payload, RULE_EXPRESSIONS).unwrap_or_default()) {
-                let name = text(expression, EXPRESSION_NAME).unwrap_or_default();
-                let _ = write!(lines, " {name}");
-                if name != "counter" {
-                    hexadecimal(lines, get(expression, EXPRESSION_DATA).unwrap_or_default());
-                }
-            }
-            lines.push('\n');
-        },
-    )?;
-    let (message, family, about) = all_of(GETSET);
+    let mut all = lines(socket, GETTABLE, |_| "table".into())?;
+    all += &lines(socket, GETCHAIN, chain)?;
+    all += &lines(socket, GETRULE, rule)?;
     let sets = dump(
         socket,
-        message,
-        family,
-        about,
-        |sets: &mut Vec<(u8, String, String, u32)>, family, payload| {
-            let [table, name] = [TABLE_NAME, SET_NAME].map(|of| text(payload, of).unwrap_or_default());
-            sets.push((family, table, name, number(payload, SET_FLAGS).unwrap_or(0)));
-        },
+        GETSET,
+        NFPROTO_UNSPEC,
+        Attributes::new(),
+        |sets: &mut Vec<(u8, Vec<u8>)>, family, payload| sets.push((family, payload.to_vec())),
     )?;
-    for (family, table, name, flags) in sets {
-        let _ = write!(
-            all,
-            "set {} {table} {name} {flags:x}:",
-            family_name(family).unwrap_or("?")
-        );
-        // Rules and names add to these.
-        if flags & (super::Set::TIMEOUT | super::Set::DYNAMIC) == 0 {
-            let about = Attributes::new().text(TABLE_NAME, &table).text(SET_NAME, &name);
-            let mut members = dump(
-                socket,
-                GETSETELEM,
-                family,
-                about,
-                |members: &mut Vec<String>, _, payload| {
-                    for (_, element) in attributes(get(payload, ELEMENTS).unwrap_or_default()) {
-                        let mut line = String::new();
-                        for part in [ELEMENT_KEY, ELEMENT_DATA, ELEMENT_FLAGS] {
-                            hexadecimal(&mut line, get(element, part).unwrap_or_default());
-                        }
-                        members.push(line);
-                    }
-                },
-            )?;
-            members.sort();
-            all += &members.concat();
-        }
-        all.push('\n');
+    for (family, payload) in sets {
+        let set = set(socket, family, &payload)?;
+        let _ = writeln!(all, "{} {set}", within(family, &payload));
     }
     Ok(all)
 }
 
+/// A line for each object, behind its family and table.
+fn lines(socket: &mut Socket, message: u16, line: impl Fn(&[u8]) -> String) -> Result<String, Error> {
+    let about = Attributes::new();
+    dump(
+        socket,
+        message,
+        NFPROTO_UNSPEC,
+        about,
+        |lines: &mut String, family, payload| {
+            let _ = writeln!(lines, "{} {}", within(family, payload), line(payload));
+        },
+    )
+}
+
 fn within(family: u8, payload: &[u8]) -> String {
-    let table = text(payload, TABLE_NAME).unwrap_or_default();
-    format!("{} {table}", family_name(family).unwrap_or("?"))
+    let family = family_name(family).map_or_else(|| family.to_string(), str::to_owned);
+    format!("{family} {}", text(payload, TABLE_NAME).unwrap_or_default())
+}
+
+fn chain(payload: &[u8]) -> String {
+    let mut line = format!("chain {}", text(payload, CHAIN_NAME).unwrap_or_default());
+    if let Some(hook) = get(payload, CHAIN_HOOK) {
+        let kind = text(payload, CHAIN_TYPE).unwrap_or_default();
+        let at = number(hook, HOOK_NUMBER).unwrap_or(u32::MAX);
+        let priority = number(hook, HOOK_PRIORITY).unwrap_or(0).cast_signed();
+        let dropped = number(payload, CHAIN_POLICY) == Some(NF_DROP);
+        let policy = if dropped { "drop" } else { "accept" };
+        let _ = write!(line, " {kind} hook {at} priority {priority} policy {policy}");
+    }
+    line
+}
+
+fn rule(payload: &[u8]) -> String {
+    let mut line = format!("rule {}:", text(payload, RULE_CHAIN).unwrap_or_default());
+    for (_, expression) in attributes(get(payload, RULE_EXPRESSIONS).unwrap_or_default()) {
+        let name = text(expression, EXPRESSION_NAME).unwrap_or_default();
+        let _ = write!(line, " {name}");
+        if name != "counter" {
+            hexadecimal(&mut line, get(expression, EXPRESSION_DATA).unwrap_or_default());
+        }
+    }
+    line
+}
+
+fn set(socket: &mut Socket, family: u8, payload: &[u8]) -> Result<String, Error> {
+    let [table, name] = [TABLE_NAME, SET_NAME].map(|of| text(payload, of).unwrap_or_default());
+    let flags = number(payload, SET_FLAGS).unwrap_or(0);
+    let line = format!("set {name} {flags:x}:");
+    // Rules and names add to these.
+    if flags & (super::Set::TIMEOUT | super::Set::DYNAMIC) != 0 {
+        return Ok(line);
+    }
+    let about = Attributes::new().text(TABLE_NAME, &table).text(SET_NAME, &name);
+    let mut members = dump(
+        socket,
+        GETSETELEM,
+        family,
+        about,
+        |members: &mut Vec<String>, _, payload| {
+            for (_, element) in attributes(get(payload, ELEMENTS).unwrap_or_default()) {
+                let mut member = String::new();
+                for part in [ELEMENT_KEY, ELEMENT_DATA, ELEMENT_FLAGS] {
+                    hexadecimal(&mut member, get(element, part).unwrap_or_default());
+                }
+                members.push(member);
+            }
+        },
+    )?;
+    members.sort();
+    Ok(line + &members.concat())
 }
 
 fn hexadecimal(text: &mut String, bytes: &[u8]) {
