@@ -122,6 +122,42 @@ fn the_next_one_has_what_the_last_one_had() {
     bed.expect_clean();
 }
 
+/// The namespace is there as long as anybody is in it; the link out of it is not.
+#[test]
+fn the_link_goes_while_somebody_is_in_the_namespace() {
+    let Some(bed) = Bed::new() else { return };
+    let name = bed.place.name();
+    let run = ["run", "--name", name, "--network", "bridge", "--"];
+    let mut child = bed
+        .command(&[&run[..], &["sh", "-c", "echo up; read x; true"]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("nucleus");
+    let stdout = child.stdout.as_mut().expect("stdout");
+    stdout.read_exact(&mut [0; 3]).expect("it is up");
+    let state = bed.nucleus(&["state", name]);
+    let state: serde_json::Value = serde_json::from_str(state.exits(0)).expect("JSON");
+    let mut guest = bed
+        .host
+        .command("nsenter")
+        .args(["--target", &state["pid"].to_string(), "--net", "sleep", "60"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nsenter");
+    let links = format!("/proc/{}/net/dev", guest.id());
+    let is_connected = || std::fs::read_to_string(&links).is_ok_and(|links| links.contains("eth0"));
+    eventually("it is in the namespace", is_connected);
+    drop(child.stdin.take());
+    assert!(child.wait().expect("wait").success());
+    bed.expect_clean();
+    assert!(!is_connected());
+    assert!(guest.try_wait().expect("wait").is_none(), "it is there still");
+    guest.kill().expect("SIGKILL");
+    guest.wait().expect("wait");
+}
+
 /// Somebody empties all tables of the host: `nft flush ruleset`.
 #[test]
 fn a_table_that_was_emptied_is_there_again_with_the_next_one() {
