@@ -146,14 +146,16 @@ fn the_link_goes_while_somebody_is_in_the_namespace() {
         .stderr(Stdio::null())
         .spawn()
         .expect("nsenter");
-    let links = format!("/proc/{}/net/dev", guest.id());
-    let is_connected = || std::fs::read_to_string(&links).is_ok_and(|links| links.contains("eth0"));
-    eventually("it is in the namespace", is_connected);
+    let of_guest = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", guest.id()));
+    eventually("it is in the namespace", || {
+        of_guest("comm").is_ok_and(|name| name == "sleep\n")
+    });
+    let is_connected = || of_guest("net/dev").expect("its links").contains("eth0");
+    assert!(is_connected());
     drop(child.stdin.take());
     assert!(child.wait().expect("wait").success());
     bed.expect_clean();
     assert!(!is_connected());
-    assert!(guest.try_wait().expect("wait").is_none(), "it is there still");
     guest.kill().expect("SIGKILL");
     guest.wait().expect("wait");
 }
