@@ -47,7 +47,9 @@ fn one_order() -> Agrees {
             Ok(end) => holds(graph.states[end]["act"] == "over", || {
                 format!("{TAKE_DOWN:?} leaves {} of {state}", graph.states[end]["there"])
             })?,
-            Err(part) => holds(false, || format!("{TAKE_DOWN:?} takes the {part} too early in {state}"))?,
+            Err(part) => holds(false, || {
+                format!("{TAKE_DOWN:?} takes the {part} too early in {state}")
+            })?,
         }
     }
     // By `run` and by who comes after it: each that can be there, with the container and without.

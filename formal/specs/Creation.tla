@@ -412,9 +412,9 @@ Ends == <>Over
 IsResources ==
     /\ R!Init
     /\ [][R!Next]_rvars
-    /\ WF_rvars(R!Publish) /\ WF_rvars(R!Leave) /\ WF_rvars(R!MakeCgroup) /\ WF_rvars(R!WriteIntent) /\ WF_rvars(R!SetLimits)
-    /\ WF_rvars(R!Clone) /\ WF_rvars(R!Reap) /\ WF_rvars(R!UndoProcesses) /\ SF_rvars(R!UndoCgroup) /\ WF_rvars(R!UndoGivesUp)
-    /\ WF_rvars(R!UndoState)
+    /\ WF_rvars(R!Publish) /\ WF_rvars(R!Leave) /\ WF_rvars(R!MakeCgroup) /\ WF_rvars(R!WriteIntent)
+    /\ WF_rvars(R!SetLimits) /\ WF_rvars(R!Clone) /\ WF_rvars(R!Reap) /\ WF_rvars(R!UndoProcesses)
+    /\ SF_rvars(R!UndoCgroup) /\ WF_rvars(R!UndoGivesUp) /\ WF_rvars(R!UndoState)
     /\ WF_rvars(R!Join) /\ WF_rvars(R!Ready) /\ WF_rvars(R!Start) /\ WF_rvars(R!FollowRuntime)
     /\ \A q \in Others : SF_rvars(R!OtherExits(q) /\ (record # "full" \/ place[q] = "entering"))
     /\ WF_rvars(R!InitExits) /\ WF_rvars(R!BeginDelete)

@@ -38,8 +38,8 @@ EXTENDS Naturals, Sequences, FiniteSets
 CONSTANTS
     \* @type: Set(Str);
     Commands,
-    \* What the first of them is asked to do. exec and update, which change nothing here, and the second ways of kill and exec are
-    \* left out of the check, and are in the comparison with the code.
+    \* What the first of them is asked to do. exec and update, which change nothing here, and the second ways of
+    \* kill and exec are left out of the check, and are in the comparison with the code.
     \* @type: Set(Str);
     Asked,
     \* What the others are asked to do meanwhile.

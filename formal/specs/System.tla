@@ -3,7 +3,7 @@
 One `nucleus run` from the request to the last file removed, as the front-end
 sees it: the specs of the parts, put together.
 
-The nine specs are composed in two modules.  This one has P: Policy; G: Gvisor,
+The eight parts are composed in two modules.  This one has P: Policy; G: Gvisor,
 here as the road of the front-end with the native runtime; E: Egress;
 R: Resources and L: Lifecycle, of one `run` and one `delete --force`.  Creation
 has what happens meanwhile inside the runtime and the container's first process:
@@ -35,9 +35,8 @@ that in its own spec.
 THE CLAIM.  This spec is checked to refine each of its five parts, fairness
 included (properties Is...), and Creation each of its own: what was shown of the
 parts alone, under what they assume of their neighbours, holds of the whole run.
-The whole run is both modules at once, in step in what they share; that they can
-be in step, that each makes exactly the steps of R and L that the other makes, is
-compared by formal/tests/halves.rs.
+The whole run is both modules at once, in step in what they share: each makes
+exactly the steps of R and L that the other makes (formal/tests/halves.rs).
 
 THE CODE.  shim/src/run.rs and runtime/src/create.rs, run.rs, in their order.
 ***************************************************************************)
@@ -74,7 +73,8 @@ CONSTANTS
 VARIABLES
     \* @type: Str;
     phase,
-    \* @type: { mode: Str, consent: Bool, network: Str, host_consent: Bool, rootfs: Str, user: Bool, limits: Str, asked: Bool, cgroups: Bool, landlock: Bool };
+    \* @type: { mode: Str, consent: Bool, network: Str, host_consent: Bool, rootfs: Str, user: Bool, limits: Str,
+    \*          asked: Bool, cgroups: Bool, landlock: Bool };
     ask,
     \* @type: Set(Str);
     refused,
@@ -114,7 +114,8 @@ VARIABLES
     program,
     \* @type: Str;
     deleter,
-    \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool, asks: Set(Str) };
+    \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool,
+    \*          asks: Set(Str) };
     wish,
     \* @type: Str;
     road,
@@ -436,16 +437,16 @@ IsPolicy ==
 IsFrontEnd ==
     /\ G!Init
     /\ [][G!Next]_gvars
-    /\ WF_gvars(G!Decide) /\ WF_gvars(G!Prepare) /\ WF_gvars(G!Create) /\ WF_gvars(G!Start) /\ WF_gvars(G!FindEnded) /\ WF_gvars(G!End)
-    /\ WF_gvars(G!Stop)
+    /\ WF_gvars(G!Decide) /\ WF_gvars(G!Prepare) /\ WF_gvars(G!Create) /\ WF_gvars(G!Start)
+    /\ WF_gvars(G!FindEnded) /\ WF_gvars(G!End) /\ WF_gvars(G!Stop)
     /\ SF_gvars(G!SeeStopped) /\ SF_gvars(G!Delete) /\ SF_gvars(G!Clear) /\ WF_gvars(G!Sweep)
 
 IsResources ==
     /\ R!Init
     /\ [][R!Next]_rvars
-    /\ WF_rvars(R!Publish) /\ WF_rvars(R!Leave) /\ WF_rvars(R!MakeCgroup) /\ WF_rvars(R!WriteIntent) /\ WF_rvars(R!SetLimits)
-    /\ WF_rvars(R!Clone) /\ WF_rvars(R!Reap) /\ WF_rvars(R!UndoProcesses) /\ SF_rvars(R!UndoCgroup) /\ WF_rvars(R!UndoGivesUp)
-    /\ WF_rvars(R!UndoState)
+    /\ WF_rvars(R!Publish) /\ WF_rvars(R!Leave) /\ WF_rvars(R!MakeCgroup) /\ WF_rvars(R!WriteIntent)
+    /\ WF_rvars(R!SetLimits) /\ WF_rvars(R!Clone) /\ WF_rvars(R!Reap) /\ WF_rvars(R!UndoProcesses)
+    /\ SF_rvars(R!UndoCgroup) /\ WF_rvars(R!UndoGivesUp) /\ WF_rvars(R!UndoState)
     /\ WF_rvars(R!Join) /\ WF_rvars(R!Ready) /\ WF_rvars(R!Start) /\ WF_rvars(R!FollowRuntime)
     /\ \A q \in Others : SF_rvars(R!OtherExits(q) /\ (record # "full" \/ place[q] = "entering"))
     /\ WF_rvars(R!InitExits) /\ WF_rvars(R!BeginDelete)

@@ -20,6 +20,7 @@ pub mod verdict;
 #[cfg(false)]
 #[path = "../bindings"]
 mod bindings {
+    mod cleanup;
     mod lifecycle;
     mod mode;
     mod order;
