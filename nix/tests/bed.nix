@@ -122,6 +122,31 @@ let
           mode = "agent";
           rootfsManifestSha256 = pins.tools;
         };
+        reaching = {
+          mode = "agent";
+          rootfs = tools;
+          rootfsManifestSha256 = pins.tools;
+          command = [
+            "/bin/sh"
+            "-c"
+            ''
+              trap 'echo bye; exit 0' TERM
+              for to in "10.99.1.1 80" "10.99.1.1 81" "10.99.2.1 80" "fd99:1::1 80" "fd99:2::1 80"; do
+                echo "$to: $(nc -w 9 $to < /dev/null 2> /dev/null || echo refused)"
+              done
+              sleep 98765 &
+              wait
+            ''
+          ];
+          user = 1000;
+          restart = "no";
+          network = "bridge";
+          egressAllow = [
+            "10.99.1.1"
+            "fd99:1::1"
+          ];
+          egressTcpPorts = [ 80 ];
+        };
         light-direct = {
           direct = true;
           bundle = bundles.light-direct;
