@@ -5,6 +5,7 @@ use crate::delegation::{Cgroups, Controllers};
 use crate::facts::{Facts, Runtime};
 use crate::reach::{self, Space};
 use crate::request::{Mode, Network, Request};
+use nucleus_network::egress;
 use std::fmt;
 
 /// What happens where this host cannot enforce all that was asked.
@@ -267,10 +268,23 @@ impl Judge {
                 "user namespace: runsc runs in none but the host's root's with a network that it takes over",
             );
         }
-        if network == Network::Bridge && facts.uid != 0 && request.network_subnet.is_some() {
+        if network == Network::Bridge && facts.uid != 0 {
+            self.of_a_user(request);
+        }
+    }
+
+    /// What slirp4netns carries.
+    fn of_a_user(&mut self, request: &Request) {
+        if request.network_subnet.is_some() {
             self.refuse(
                 "network-subnet",
                 "without root the addresses are slirp4netns's own",
+            );
+        }
+        for (option, word) in of_version_6(request) {
+            self.refuse(
+                option,
+                format!("{word}: without root there is IPv4 alone, which is what slirp4netns carries"),
             );
         }
     }
@@ -433,6 +447,25 @@ impl Judge {
         }
         true
     }
+}
+
+/// Options of a network that are for IPv6. What cannot be parsed is told elsewhere.
+fn of_version_6(request: &Request) -> Vec<(&'static str, &String)> {
+    let networks = request.egress_allow.iter();
+    let networks =
+        networks.filter(|text| egress::network(text).is_ok_and(|network| network.addr().is_ipv6()));
+    let brokers = request.credential_broker.iter();
+    let brokers = brokers.filter(|text| egress::broker(text).is_ok_and(|broker| broker.is_ipv6()));
+    let ports = request.publish.iter();
+    let ports = ports.filter(|text| {
+        egress::publish(text).is_ok_and(|port| port.address.is_some_and(|address| address.is_ipv6()))
+    });
+    let networks = networks.map(|word| ("egress-allow", word));
+    let brokers = brokers.map(|word| ("credential-broker", word));
+    networks
+        .chain(brokers)
+        .chain(ports.map(|word| ("publish", word)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::world::{PRIVATE, PUBLIC, SERVER, World, reach};
+use support::world::{PRIVATE, PUBLIC, PUBLIC6, SERVER, World, reach};
 use support::{Finished, NUCLEUS, Place, events, eventually};
 
 const UID: u32 = 54_322;
@@ -475,12 +475,53 @@ fn doctor_tries_a_users_network_and_tells_what_it_lacks() {
     bed.expect_nothing_left();
 }
 
+/// There is no IPv6 in it: what asks for some is refused, and what is tried fails at once.
+#[test]
+fn a_users_network_has_no_version_6_and_says_so() {
+    let (bed, _one) = bed!();
+    let began = std::time::Instant::now();
+    let finished = bed.sh(
+        &["--egress-allow", "0.0.0.0/0"],
+        &(reach(PUBLIC6) + "; " + &reach(PUBLIC[0])),
+    );
+    let told: Vec<&str> = finished.exits(0).lines().collect();
+    assert!(
+        ["ConnectionRefusedError", "OSError"]
+            .iter()
+            .any(|error| told[0].starts_with(error)),
+        "{finished:?}"
+    );
+    assert_eq!(told[1], PUBLIC[0], "{finished:?}");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(10),
+        "{finished:?}"
+    );
+    for (option, word) in [
+        ("--egress-allow", "2001:db8::/32"),
+        ("--egress-allow", "::/0"),
+        ("--credential-broker", "[2001:db8::1]:3128"),
+        ("--publish", "[fd99:1::1]:18080:80"),
+    ] {
+        let expected = [&option[2..], word, "without root there is IPv4 alone"];
+        bed.sh(&[option, word], "true").fails_with(&expected);
+    }
+    bed.expect_nothing_left();
+}
+
 #[test]
 fn what_a_user_lacks_for_a_network_is_told() {
     let (bed, _one) = bed!();
     let mut command = bed.command_with("/nowhere", &["run", "--network", "bridge", "--", "true"]);
     let finished: Finished = command.output().expect("start").into();
     finished.fails_with(&["needs slirp4netns", "install it"]);
+    // pasta does not stand in for it.
+    let programs = bed.home.join("programs");
+    fs::create_dir(&programs).expect("mkdir");
+    fs::write(programs.join("pasta"), "").expect("write");
+    let path = programs.to_str().expect("UTF-8");
+    let mut command = bed.command_with(path, &["run", "--network", "bridge", "--", "true"]);
+    let finished: Finished = command.output().expect("start").into();
+    finished.fails_with(&["needs slirp4netns", "pasta is not supported"]);
     let script =
         "umount --no-mtab /dev/net/tun && chmod 600 /mnt/tun && mount --no-mtab --bind /mnt/tun /dev/net/tun";
     bed.world

@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// There is no program for it.
     #[error(
-        "network: bridge without root needs slirp4netns, which is not in $PATH: install it (apt install slirp4netns), or run nucleus as root"
+        "network: bridge without root needs slirp4netns, which is not in $PATH (pasta is not supported): install it (apt install slirp4netns), or run nucleus as root"
     )]
     NoSlirp,
     /// The program failed.
