@@ -24,6 +24,7 @@ mod error;
 pub mod firewall;
 pub mod host;
 pub mod inside;
+mod legacy;
 pub mod link;
 pub mod names;
 pub mod namespace;
