@@ -145,6 +145,34 @@ fn what_the_table_leaves_out_is_ignored_or_refused_by_the_real_runsc() {
         finished.stdout.is_empty() && finished.stderr.contains("Operation not permitted"),
         "{finished:?}"
     );
+    // With the network that it finds it starts its kernel in the user namespace without becoming its root: the kernel
+    // has rights there only as the host's own root, and that is no user namespace to promise.
+    for host in [100_000, 0] {
+        let log = place.path("log");
+        let options = [
+            "--network=host",
+            "--debug",
+            &format!("--debug-log={}/", log.display()),
+        ];
+        let finished = runsc(&place, &options, "echo ran", |config| {
+            let map = json!([{"containerID": 0, "hostID": host, "size": 65_536}]);
+            config["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "mount"}, {"type": "user"}]);
+            config["linux"]["uidMappings"] = map.clone();
+            config["linux"]["gidMappings"] = map;
+        });
+        let logs = fs::read_dir(&log).expect("logs").flatten();
+        let told = logs
+            .map(|file| fs::read_to_string(file.path()).expect("a log"))
+            .collect::<String>();
+        let refused =
+            told.contains("error setting up chroot: error converting mounts: operation not permitted");
+        assert_eq!(
+            (refused, finished.stdout == "ran\n"),
+            (host != 0, host == 0),
+            "{finished:?}"
+        );
+        fs::remove_dir_all(&log).expect("remove");
+    }
     // What it does not take at all.
     for option in ["rro", "idmap"] {
         let finished = runsc(&place, &[], "echo ran", |config| {

@@ -17,7 +17,7 @@ const FILES: [(&str, &str); 2] = [
     ("bed.service", include_str!("../../beds/bed.service")),
 ];
 
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,udev,kmod,procps,iproute2,uidmap,busybox-static";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,udev,kmod,procps,iproute2,uidmap,busybox-static,slirp4netns";
 
 /// An image: a directory with `root`, `root.ext4` and `vmlinuz`.
 pub(super) struct Image {

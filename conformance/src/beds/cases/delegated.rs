@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::limits::OUT_OF_MEMORY;
+use super::network::Host;
 use super::user::USER;
 use crate::beds::Bed;
 use crate::beds::guest::{Guest, expect_files, read};
@@ -22,6 +23,15 @@ super::list![super::MACHINES;
     a_controller_that_is_not_delegated_is_named,
     without_delegation_limits_are_refused_with_the_remedy,
 ];
+
+/// Once is enough: it takes its time where all is emulated.
+pub(super) mod networked {
+    pub(super) use super::*;
+
+    super::super::list![&[Bed::Machine];
+        a_users_network_goes_with_its_limits,
+    ];
+}
 
 const TOP: &str = "/sys/fs/cgroup";
 
@@ -285,5 +295,54 @@ fn without_delegation_limits_are_refused_with_the_remedy(guest: &Guest) -> Resul
         output.code,
         output.stderr
     );
+    Ok(())
+}
+
+/// The processes with a name.
+fn processes(name: &str) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let told = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if told.trim() == name {
+            found.extend(entry.file_name().to_string_lossy().parse::<i64>());
+        }
+    }
+    Ok(found)
+}
+
+/// The sandbox in its scope and in its network, what keeps that up beside the limits, and nothing of either at the end.
+fn a_users_network_goes_with_its_limits(guest: &Guest) -> Result<()> {
+    let _host = Host::new(guest)?;
+    guest.call("modprobe", &["tun"])?;
+    let user = User::with_systemd(guest)?;
+    let network = ["--egress-allow", "10.99.1.1", "--egress-tcp-port", "80"];
+    let run = ["run", "--detach", "--name", "networked"];
+    user.nucleus(&[&run[..], &LIMITS, &network, &["--", "sleep", "1000"]].concat())?
+        .success()?;
+    let group = user.group_of("networked")?;
+    let looked = (|| {
+        expect_files(&group, &FILES)?;
+        let ask = "for to in '10.99.1.1 80' '10.99.1.1 81' '10.99.2.1 80'; do busybox nc -w 9 $to </dev/null || echo refused; done";
+        let told = user.nucleus(&["exec", "networked", "sh", "-c", ask])?.success()?;
+        ensure!(told.stdout == "served\nrefused\nrefused\n", "it reaches {told:?}");
+        let carriers = processes("slirp4netns")?;
+        ensure!(carriers.len() == 1, "slirp4netns: {carriers:?}");
+        let carrier = group_of(carriers[0])?;
+        ensure!(
+            !carrier.starts_with(&group),
+            "slirp4netns is in {}",
+            carrier.display()
+        );
+        Ok(())
+    })();
+    user.nucleus(&["rm", "--force", "networked"])?.success()?;
+    looked?;
+    ensure!(!fs::exists(&group)?, "{} is left", group.display());
+    let scope = group.parent().context("the root")?;
+    let gone = within(Duration::from_secs(15), || {
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(!fs::exists(scope)? && processes("slirp4netns")?.is_empty())
+    })?;
+    ensure!(gone, "{} is left, or slirp4netns", scope.display());
     Ok(())
 }

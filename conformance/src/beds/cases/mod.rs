@@ -4,6 +4,7 @@ mod delegated;
 mod io;
 mod landlock;
 mod limits;
+mod network;
 mod nix;
 mod scope;
 mod units;
@@ -42,6 +43,7 @@ pub(super) fn of(bed: Bed) -> impl Iterator<Item = BedCase> {
         nix::plain::CASES,
         user::subgroup::CASES,
         delegated::CASES,
+        delegated::networked::CASES,
         io::CASES,
     ]
     .concat();

@@ -1,13 +1,12 @@
 //! Units of the Nix module, with root file systems, bundles and programs that Nix has built (`nix/tests/bed.nix`).
 
 use std::fs;
-use std::io::Write;
-use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use super::network::Host;
 use super::units::{STAYS, expect_nothing_left, once};
 use crate::beds::guest::{Guest, Service, expect_files, read};
 use crate::lab::Output;
@@ -314,41 +313,10 @@ fn whatever_is_changed_keeps_it_from_starting(guest: &Guest) -> Result<()> {
     both_start()
 }
 
-/// Addresses of the bed; a service of the module names the first of each version.
-const ADDRESSES: [&str; 4] = ["10.99.1.1/32", "10.99.2.1/32", "fd99:1::1/128", "fd99:2::1/128"];
-
-/// What networks change on a host: links, routes, and whether it forwards.
-fn network(guest: &Guest) -> Result<String> {
-    let mut all = String::new();
-    for words in [&["-o", "link"][..], &["route"], &["-6", "route"]] {
-        all += &call(guest, "ip", words)?.stdout;
-    }
-    for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        all += &read(format!("/proc/sys/net/{path}"))?;
-    }
-    Ok(all)
-}
-
-/// Serves on ports 80 and 81 of every address of the bed, until the bed ends.
-fn serve() -> Result<()> {
-    for port in [80, 81] {
-        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
-        std::thread::Builder::new().spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = (&stream).write_all(b"served\n");
-            }
-        })?;
-    }
-    Ok(())
-}
-
 fn its_egress_options_hold_and_nothing_stays_of_its_network(guest: &Guest) -> Result<()> {
     let world = World::new(guest)?;
-    for address in ADDRESSES {
-        call(guest, "ip", &["addr", "add", address, "dev", "lo", "nodad"])?;
-    }
-    serve()?;
-    let before = network(guest)?;
+    let host = Host::new(guest)?;
+    let before = host.network()?;
     let service = world.unit("reaching")?;
     service.start()?;
     for told in [
@@ -361,16 +329,13 @@ fn its_egress_options_hold_and_nothing_stays_of_its_network(guest: &Guest) -> Re
         service.wait_for(told)?;
     }
     ensure!(
-        network(guest)?.contains("nucleus-"),
+        host.network()?.contains("nucleus-"),
         "there is no link of the sandbox"
     );
     service.stop()?;
     service.wait_for("bye")?;
     expect_nothing_left("reaching", STAYS)?;
-    let after = network(guest)?;
+    let after = host.network()?;
     ensure!(after == before, "the network was\n{before}and is\n{after}");
-    for address in ADDRESSES {
-        call(guest, "ip", &["addr", "del", address, "dev", "lo"])?;
-    }
     Ok(())
 }
