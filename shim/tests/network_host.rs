@@ -139,6 +139,32 @@ fn a_firewall_of_iptables_or_docker_is_told_with_what_lets_sandboxes_out() {
     }
 }
 
+/// firewalld's form: a chain that accepts by default, and rejects with its last rule.
+#[test]
+fn a_firewall_that_rejects_with_its_last_rule_is_told_with_what_lets_sandboxes_out() {
+    let Some(bed) = Bed::new() else { return };
+    bed.host.sh(
+        "nft 'table inet firewalld { chain filter_FORWARD { type filter hook forward priority filter + 10; \
+         ct state { established, related } accept; ct status dnat accept; iifname \"lo\" accept; \
+         reject with icmpx admin-prohibited; }; }'",
+    );
+    let finished = bed.bash(&ALLOWED, "timeout 1 bash -c '</dev/tcp/10.99.1.2/80' || echo out");
+    assert_eq!(finished.exits(0), "out\n");
+    let remedy = finished
+        .stderr
+        .lines()
+        .find_map(|line| line.split_once("to let it: "));
+    let (told, remedy) = remedy.unwrap_or_else(|| panic!("{finished:?}"));
+    assert!(
+        told.contains("table inet firewalld, chain filter_FORWARD"),
+        "{told}"
+    );
+    bed.host.sh(remedy);
+    let finished = bed.bash(&ALLOWED, ASK);
+    assert_eq!(finished.exits(0), "10.99.1.1\nfd99:1::1\n", "{finished:?}");
+    assert!(!finished.stderr.contains("firewall"), "{finished:?}");
+}
+
 /// The program of the old tables is not there: what they hold is not known, and that is told.
 #[test]
 fn old_tables_that_cannot_be_read_are_told() {

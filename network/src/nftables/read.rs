@@ -13,6 +13,10 @@ use rustix::io::Errno;
 use std::fmt::Write;
 
 const COUNTER_PACKETS: u16 = 2;
+const TARGET_NAME: u16 = 1;
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
 /// All families.
 const NFPROTO_UNSPEC: u8 = 0;
 
@@ -138,31 +142,83 @@ fn family_name(family: u8) -> Option<&'static str> {
     }
 }
 
-/// The chains of others that drop by default what is forwarded.
+fn family_number(name: &str) -> u8 {
+    let families = [NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6];
+    let found = families
+        .into_iter()
+        .find(|family| family_name(*family) == Some(name));
+    found.unwrap_or(NFPROTO_INET)
+}
+
+/// The chains of others that drop what is forwarded: by default, or with a rule for everything.
 ///
 /// # Errors
 /// The kernel's.
 pub fn dropping(socket: &mut Socket) -> Result<Vec<Chain>, Error> {
     let forward = Some(Hook::Forward as u32);
-    dump(
+    let forwarding = dump(
         socket,
         GETCHAIN,
         NFPROTO_UNSPEC,
         Attributes::new(),
-        |all: &mut Vec<Chain>, family, payload| {
+        |all: &mut Vec<(Chain, bool)>, family, payload| {
             let hook = get(payload, CHAIN_HOOK).and_then(|hook| number(hook, HOOK_NUMBER));
-            let filters = text(payload, CHAIN_TYPE).as_deref() == Some("filter");
-            if hook != forward || !filters || number(payload, CHAIN_POLICY) != Some(NF_DROP) {
+            if hook != forward || text(payload, CHAIN_TYPE).as_deref() != Some("filter") {
                 return;
             }
             let named = text(payload, TABLE_NAME).zip(text(payload, CHAIN_NAME));
             if let (Some((table, name)), Some(family)) = (named, family_name(family))
                 && table != TABLE
             {
-                all.push(Chain { family, table, name });
+                let drops = number(payload, CHAIN_POLICY) == Some(NF_DROP);
+                all.push((Chain { family, table, name }, drops));
             }
         },
-    )
+    )?;
+    let mut found = Vec::new();
+    for (chain, by_default) in forwarding {
+        if by_default || any_rule(socket, &chain, &chain.name, closes)? {
+            found.push(chain);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a rule drops or rejects whatever comes to it: that of firewalld, of `iptables -A FORWARD -j REJECT`.
+fn closes(rule: &[u8]) -> bool {
+    let mut closes = false;
+    for (_, expression) in attributes(get(rule, RULE_EXPRESSIONS).unwrap_or_default()) {
+        let data = get(expression, EXPRESSION_DATA).unwrap_or_default();
+        closes = match text(expression, EXPRESSION_NAME).as_deref() {
+            Some("counter" | "log") => closes,
+            Some("reject") => true,
+            Some("target") => text(data, TARGET_NAME).as_deref() == Some("REJECT"),
+            Some("immediate") => {
+                let verdict = get(data, IMMEDIATE_DATA).and_then(|data| get(data, DATA_VERDICT));
+                verdict.and_then(|verdict| number(verdict, VERDICT_CODE)) == Some(NF_DROP)
+            }
+            // A condition.
+            _ => return false,
+        };
+    }
+    closes
+}
+
+fn any_rule(
+    socket: &mut Socket,
+    in_table_of: &Chain,
+    chain: &str,
+    is_one: impl Fn(&[u8]) -> bool,
+) -> Result<bool, Error> {
+    let family = family_number(in_table_of.family);
+    let about = Attributes::new()
+        .text(TABLE_NAME, &in_table_of.table)
+        .text(RULE_CHAIN, chain);
+    dump(socket, GETRULE, family, about, |found: &mut bool, _, payload| {
+        let of_it = text(payload, RULE_CHAIN).as_deref() == Some(chain)
+            && text(payload, TABLE_NAME).as_ref() == Some(&in_table_of.table);
+        *found |= of_it && is_one(payload);
+    })
 }
 
 /// Whether rules of a chain of others speak of interfaces whose names begin so; `None` if it is not there.
@@ -175,35 +231,18 @@ pub fn speaks_of(
     chain: &str,
     prefix: &str,
 ) -> Result<Option<bool>, Error> {
-    let family = [NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6]
-        .into_iter()
-        .find(|family| family_name(*family) == Some(in_table_of.family));
-    let about = |name_of_chain| {
-        Attributes::new()
-            .text(TABLE_NAME, &in_table_of.table)
-            .text(name_of_chain, chain)
-    };
-    let family = family.unwrap_or(NFPROTO_INET);
-    let there =
-        ask(GETCHAIN, family, about(CHAIN_NAME)).and_then(|request| socket.get(request, "recv", |_| Ok(())));
+    let about = Attributes::new()
+        .text(TABLE_NAME, &in_table_of.table)
+        .text(CHAIN_NAME, chain);
+    let there = ask(GETCHAIN, family_number(in_table_of.family), about)
+        .and_then(|request| socket.get(request, "recv", |_| Ok(())));
     match there {
         Err(error) if error.errno == Some(Errno::NOENT) => return Ok(None),
         there => there.map_err(|error| failed("look for", format!("chain {chain}"), error))?,
     }
     // In any comparison: a name is the same bytes in each of them.
-    let spoken = dump(
-        socket,
-        GETRULE,
-        family,
-        about(RULE_CHAIN),
-        |found: &mut bool, _, payload| {
-            let of_it = text(payload, RULE_CHAIN).as_deref() == Some(chain)
-                && text(payload, TABLE_NAME).as_ref() == Some(&in_table_of.table);
-            let mut parts = payload.windows(prefix.len());
-            *found |= of_it && parts.any(|part| part == prefix.as_bytes());
-        },
-    );
-    spoken.map(Some)
+    let speaks = |rule: &[u8]| rule.windows(prefix.len()).any(|part| part == prefix.as_bytes());
+    any_rule(socket, in_table_of, chain, speaks).map(Some)
 }
 
 /// All that is in force in the namespace, a line each, without what changes by itself: counters, the addresses of names,
