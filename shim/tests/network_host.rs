@@ -60,6 +60,25 @@ fn a_host_keeps_the_default_route_that_a_router_gave_it() {
     assert_eq!(bed.host.left(), "");
 }
 
+/// While sandboxes' packets are forwarded such a host hears no router: one that comes then is heard after the last.
+#[test]
+fn a_router_that_comes_later_is_heard_when_the_sandbox_is_gone() {
+    let Some(bed) = Bed::new() else { return };
+    let route = || bed.host.sh("ip -6 route show default");
+    bed.host
+        .sh("ip -6 route del default; echo 1 > /proc/sys/net/ipv6/conf/uplink/accept_ra");
+    let name = bed.place.name();
+    let run = ["run", "--quiet", "--detach", "--name", name];
+    bed.nucleus(&[&run[..], &ALLOWED, &["--", "sleep", "1000"]].concat())
+        .exits(0);
+    let _router = Router::new(&bed);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(route(), "");
+    bed.nucleus(&["rm", "--force", name]).exits(0);
+    eventually("the router's route", || route().contains("proto ra"));
+    bed.expect_clean();
+}
+
 /// Docker's chains, as dockerd makes them, without its rules for its own bridges; and a firewall that drops at the end.
 const FIREWALLS: [(&str, &str); 3] = [
     ("policy", "-P FORWARD DROP"),
