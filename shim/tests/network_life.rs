@@ -267,6 +267,59 @@ fn many_one_after_the_other_and_at_once_leave_nothing() {
     bed.expect_clean();
 }
 
+/// Under gVisor, whose processes are others: one after the other, at once, and killed with the front-end.
+#[test]
+fn many_under_gvisor_leave_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    if !support::installed("runsc") {
+        return;
+    }
+    let full = std::env::var_os("NUCLEUS_TESTS_FULL").is_some();
+    let ask = format!("{ASK}tcp 10.99.1.2 80; tcp 10.99.2.2 80");
+    let start = |port: u16, script: &str| {
+        let published = format!("{}:7000", 9000 + port);
+        let run = [
+            "run",
+            "--quiet",
+            "--runtime",
+            "gvisor",
+            "--allow-degraded-security",
+        ];
+        let network = ["--egress-allow", "10.99.1.2", "-p", &published];
+        let mut command = bed.command(&[&run[..], &network, &["--", "bash", "-c", script]].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("nucleus")
+    };
+    let expect_answer = |child: std::process::Child| {
+        let finished: support::Finished = child.wait_with_output().expect("wait").into();
+        assert_eq!(finished.exits(0), "10.99.1.1\nrefused\n", "{finished:?}");
+    };
+    for _ in 0..if full { 40 } else { 3 } {
+        expect_answer(start(0, &ask));
+    }
+    bed.expect_clean();
+    for _ in 0..if full { 8 } else { 1 } {
+        let started: Vec<_> = (0..4).map(|port| start(port, &ask)).collect();
+        started.into_iter().for_each(expect_answer);
+    }
+    bed.expect_clean();
+    // At different moments of its life; by the last it runs.
+    for milliseconds in (0..=600).step_by(if full { 20 } else { 200 }) {
+        let mut child = start(0, "sleep 1000");
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().expect("SIGKILL");
+        child.wait().expect("wait");
+        eventually(
+            &format!("nothing is left of one killed after {milliseconds} ms"),
+            || {
+                bed.nucleus(&["run", "--", "true"]).exits(0);
+                bed.host.left().is_empty() && bed.place.left_in("runtime").is_empty()
+            },
+        );
+    }
+    bed.expect_clean();
+}
+
 /// SIGKILL before every so-manieth system call of the thread that supervises.
 #[test]
 fn killed_at_any_step_the_next_call_removes_the_rest() {
