@@ -112,6 +112,25 @@ impl Bridge {
     }
 }
 
+/// Options of a network that are for IPv6. What cannot be parsed is told elsewhere.
+pub fn of_version_6(request: &Request) -> Vec<(&'static str, &String)> {
+    let networks = request.egress_allow.iter();
+    let networks =
+        networks.filter(|text| egress::network(text).is_ok_and(|network| network.addr().is_ipv6()));
+    let brokers = request.credential_broker.iter();
+    let brokers = brokers.filter(|text| egress::broker(text).is_ok_and(|broker| broker.is_ipv6()));
+    let ports = request.publish.iter();
+    let ports = ports.filter(|text| {
+        egress::publish(text).is_ok_and(|port| port.address.is_some_and(|address| address.is_ipv6()))
+    });
+    let networks = networks.map(|word| ("egress-allow", word));
+    let brokers = brokers.map(|word| ("credential-broker", word));
+    networks
+        .chain(brokers)
+        .chain(ports.map(|word| ("publish", word)))
+        .collect()
+}
+
 /// The named servers, or those that this host asks.
 fn or_the_hosts(named: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
     if !named.is_empty() {

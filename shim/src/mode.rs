@@ -2,10 +2,10 @@
 
 use crate::adapt::Loss;
 use crate::delegation::{Cgroups, Controllers};
+use crate::egress;
 use crate::facts::{Facts, Runtime};
 use crate::reach::{self, Space};
 use crate::request::{Mode, Network, Request};
-use nucleus_network::egress;
 use std::fmt;
 
 /// What happens where this host cannot enforce all that was asked.
@@ -281,7 +281,7 @@ impl Judge {
                 "without root the addresses are slirp4netns's own",
             );
         }
-        for (option, word) in of_version_6(request) {
+        for (option, word) in egress::of_version_6(request) {
             self.refuse(
                 option,
                 format!("{word}: without root there is IPv4 alone, which is what slirp4netns carries"),
@@ -447,25 +447,6 @@ impl Judge {
         }
         true
     }
-}
-
-/// Options of a network that are for IPv6. What cannot be parsed is told elsewhere.
-fn of_version_6(request: &Request) -> Vec<(&'static str, &String)> {
-    let networks = request.egress_allow.iter();
-    let networks =
-        networks.filter(|text| egress::network(text).is_ok_and(|network| network.addr().is_ipv6()));
-    let brokers = request.credential_broker.iter();
-    let brokers = brokers.filter(|text| egress::broker(text).is_ok_and(|broker| broker.is_ipv6()));
-    let ports = request.publish.iter();
-    let ports = ports.filter(|text| {
-        egress::publish(text).is_ok_and(|port| port.address.is_some_and(|address| address.is_ipv6()))
-    });
-    let networks = networks.map(|word| ("egress-allow", word));
-    let brokers = brokers.map(|word| ("credential-broker", word));
-    networks
-        .chain(brokers)
-        .chain(ports.map(|word| ("publish", word)))
-        .collect()
 }
 
 #[cfg(test)]
