@@ -3,8 +3,8 @@
 One `nucleus run` from the request to the last file removed, as the front-end
 sees it: the specs of the parts, put together.
 
-The eight parts are composed in two modules.  This one has P: Policy; G: Gvisor,
-here as the road of the front-end with the native runtime; E: Egress;
+The nine parts are composed in two modules.  This one has P: Policy; G: Gvisor,
+here as the road of the front-end with the native runtime; E: Egress; S: Sandbox;
 R: Resources and L: Lifecycle, of one `run` and one `delete --force`.  Creation
 has what happens meanwhile inside the runtime and the container's first process:
 Handshake, Isolation and Filesystem, and the same R and L again.  Each part has
@@ -16,7 +16,7 @@ process of the runtime may be there sooner: it waits for its configuration);
 the network, if there is one, is complete before the runtime is called; the
 runtime makes and records the container; the front-end lets it go only when
 policy, rules and limits are in force; the container is taken down before its
-network.  The policy can be refused or swapped, the network and each step of the
+network and its files, and the sandbox's directory last.  The policy can be refused or swapped, the network and each step of the
 runtime can fail, the front-end can be killed while it prepares, starts or
 waits, and the runtime at any moment: whatever happens, all is freed.
 
@@ -32,7 +32,7 @@ Gvisor has it); SIGKILL of who cleans up, questions to the resolver, cgroup2, an
 more of the adversary than a pipe in the place of the policy: each part has all
 that in its own spec.
 
-THE CLAIM.  This spec is checked to refine each of its five parts, fairness
+THE CLAIM.  This spec is checked to refine each of its six parts, fairness
 included (properties Is...), and Creation each of its own: what was shown of the
 parts alone, under what they assume of their neighbours, holds of the whole run.
 The whole run is both modules at once, in step in what they share: each makes
@@ -178,24 +178,34 @@ VARIABLES
     \* @type: Str -> Seq(Str);
     todo,
     \* @type: Str -> Str;
-    handle
+    handle,
+    \* @type: Str;
+    network,
+    \* @type: Set(Str);
+    there,
+    \* @type: Str;
+    holder,
+    \* @type: Str;
+    act
 
 pvars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile>>
 rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
 gvars == <<wish, road, denied, informed, space, stack, container>>
 evars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query, upstream, reply, holds>>
+svars == <<network, there, holder, act>>
 lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile,
           version, pidns, runtime, record, group, place, program, deleter, wish, road, denied, informed, space,
           stack, container, front, netns, covers, loaded, link, resolver, workload, dns, pending, query,
           upstream, reply, holds, dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo,
-          handle>>
+          handle, network, there, holder, act>>
 
 P == INSTANCE Policy
 G == INSTANCE Gvisor
 R == INSTANCE Resources
 E == INSTANCE Egress
 L == INSTANCE Lifecycle
+S == INSTANCE Sandbox
 
 -----------------------------------------------------------------------------
 (* A request that its mode takes, and one that it refuses for its root file system. *)
@@ -208,63 +218,78 @@ Init ==
     /\ ask \in {Plain(m, root) : m \in Modes, root \in {"plain", "attested"}}
     /\ wish \in {[runtime |-> "native", mode |-> ask.mode, network |-> n, consent |-> FALSE,
                    host_consent |-> FALSE, root |-> TRUE, asks |-> {}] : n \in Networks}
+    /\ network = wish.network
     /\ P!Init
     /\ G!Init
     /\ R!Init
     /\ E!Init
     /\ L!Init
+    /\ S!Init
 
 Bridge == wish.network = "bridge"
 
 -----------------------------------------------------------------------------
 (* The front-end decides and loads. *)
 
-Decide == P!Decide /\ G!Decide /\ UNCHANGED <<rvars, evars, lvars>>
+Decide == P!Decide /\ G!Decide /\ UNCHANGED <<rvars, evars, lvars, svars>>
 
-Begin == P!Begin(TRUE) /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Begin == P!Begin(TRUE) /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
 
-Open == P!Open /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-ReadHalf == P!ReadHalf /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-ReadRest == P!ReadRest /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-Check == P!Check /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-Parse == P!Parse /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-Compose == P!Compose({"kill", "admin"}, "none") /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-Apply == phase = "parsed" /\ caps # {} /\ P!Apply /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-PolicyFails == P!Fail /\ UNCHANGED <<gvars, rvars, evars, lvars>>
-Swap == phase = "loading" /\ (\E file \in Files : P!Swap(file)) /\ UNCHANGED <<gvars, rvars, evars, lvars>>
+Open == P!Open /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+ReadHalf == P!ReadHalf /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+ReadRest == P!ReadRest /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+Check == P!Check /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+Parse == P!Parse /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+Compose == P!Compose({"kill", "admin"}, "none") /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+Apply == phase = "parsed" /\ caps # {} /\ P!Apply /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+PolicyFails == P!Fail /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
+Swap == phase = "loading" /\ (\E file \in Files : P!Swap(file)) /\ UNCHANGED <<gvars, rvars, evars, lvars, svars>>
 
-NoPolicy == phase \in {"refused", "failed"} /\ road = "taken" /\ G!Fail /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+NoPolicy == phase \in {"refused", "failed"} /\ road = "taken" /\ G!Fail /\ UNCHANGED <<pvars, rvars, evars, lvars, svars>>
 
 Verified == phase = "applied"
 
 -----------------------------------------------------------------------------
-(* It prepares the network. *)
+(* It makes its directory, files and the network. *)
 
-Networking == Verified /\ Bridge /\ road = "taken"
+Preparing == Verified /\ road = "taken"
+Networking == Preparing /\ Bridge
 
-MakeNetns == Networking /\ E!MakeNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-NetworkFails == Networking /\ E!Fail /\ G!Fail /\ UNCHANGED <<pvars, rvars, lvars>>
+MakeDirectory == Preparing /\ S!MakeDirectory /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
+MakeFiles == Preparing /\ S!MakeFiles /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
+MakeNetns == Networking /\ E!MakeNetns /\ S!MakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+NetworkFails == Networking /\ E!Fail /\ G!Fail /\ S!End /\ UNCHANGED <<pvars, rvars, lvars>>
 
-Prepare == Verified /\ (Bridge => front = "link") /\ G!Prepare /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+Prepare ==
+    /\ Preparing
+    /\ "files" \in there
+    /\ Bridge => front = "link"
+    /\ G!Prepare
+    /\ UNCHANGED <<pvars, rvars, evars, lvars, svars>>
 
 -----------------------------------------------------------------------------
 (* It calls the runtime, which makes the container. *)
 
-MakeState == road = "prepared" /\ R!MakeState /\ L!MakeDirectory("c1", "run") /\ UNCHANGED <<pvars, gvars, evars>>
-OpenState == L!Open("c1") /\ UNCHANGED <<pvars, gvars, rvars, evars>>
-LockState == L!LockToCreate("c1") /\ UNCHANGED <<pvars, gvars, rvars, evars>>
-WriteIntent == R!WriteIntent /\ L!ClaimDirectory("c1") /\ UNCHANGED <<pvars, gvars, evars>>
-MakeCgroup == R!MakeCgroup /\ UNCHANGED <<pvars, gvars, evars, lvars>>
-SetLimits == R!SetLimits /\ UNCHANGED <<pvars, gvars, evars, lvars>>
-Clone == R!Clone /\ L!Spawn("c1") /\ UNCHANGED <<pvars, gvars, evars>>
-Join == R!Join /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+MakeState ==
+    /\ road = "prepared"
+    /\ R!MakeState
+    /\ L!MakeDirectory("c1", "run")
+    /\ S!Start
+    /\ UNCHANGED <<pvars, gvars, evars>>
+OpenState == L!Open("c1") /\ UNCHANGED <<pvars, gvars, rvars, evars, svars>>
+LockState == L!LockToCreate("c1") /\ UNCHANGED <<pvars, gvars, rvars, evars, svars>>
+WriteIntent == R!WriteIntent /\ L!ClaimDirectory("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
+MakeCgroup == R!MakeCgroup /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
+SetLimits == R!SetLimits /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
+Clone == R!Clone /\ L!Spawn("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
+Join == R!Join /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
 
 (* What the child does in its group is in Creation. *)
-Ready == runtime = "forked" /\ R!Ready /\ UNCHANGED <<pvars, gvars, evars, lvars>>
-Created == R!Publish /\ G!Create /\ L!Record("c1") /\ UNCHANGED <<pvars, evars>>
+Ready == runtime = "forked" /\ R!Ready /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
+Created == R!Publish /\ G!Create /\ L!Record("c1") /\ UNCHANGED <<pvars, evars, svars>>
 
 (* `nucleus` lets it go. *)
 Go ==
@@ -272,26 +297,26 @@ Go ==
     /\ G!Start
     /\ L!Go("c1")
     /\ IF Bridge THEN E!Launch ELSE UNCHANGED evars
-    /\ UNCHANGED <<pvars>>
+    /\ UNCHANGED <<pvars, svars>>
 
-Execute == R!Start /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+Execute == R!Start /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
 
 -----------------------------------------------------------------------------
 (* The workload. *)
 
-Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGED <<pvars, gvars, evars, lvars>>
-OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, evars, lvars>>
+Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
+OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
 
-Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 
 -----------------------------------------------------------------------------
 (* The end of the first process, whoever brings it, is an end for all parts. *)
 
 ContainerEnds == IF container \in {"created", "running"} THEN G!End ELSE UNCHANGED gvars
 NetworkEnds == IF workload = "running" THEN E!Exit ELSE UNCHANGED evars
-Death == ContainerEnds /\ NetworkEnds /\ UNCHANGED pvars
+Death == ContainerEnds /\ NetworkEnds /\ UNCHANGED <<pvars, svars>>
 
 InitExits == R!InitExits /\ Death /\ L!Exit
 FollowRuntime == R!FollowRuntime /\ Death /\ L!OrphanEnds
@@ -302,7 +327,7 @@ UndoProcesses ==
 DeleteKills ==
     /\ R!DeleteKills
     /\ lock = "c2"
-    /\ IF record = "full" THEN Death ELSE UNCHANGED <<pvars, gvars, evars>>
+    /\ IF record = "full" THEN Death ELSE UNCHANGED <<pvars, gvars, evars, svars>>
     /\ IF L!Next1("c2") = "end" THEN L!End("c2") ELSE UNCHANGED lvars
 
 (* The runtime fails by itself or because the child has failed, and has to when the front-end is gone. *)
@@ -312,44 +337,58 @@ RuntimeFails ==
     /\ R!Fail
     /\ L!Fail("c1")
     /\ G!Fail
+    /\ S!End
     /\ UNCHANGED <<pvars, evars>>
-RuntimeGivesUp == Missed /\ R!Fail /\ L!Fail("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+RuntimeGivesUp == Missed /\ R!Fail /\ L!Fail("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
 
-Reap == R!Reap /\ L!Await("c1") /\ UNCHANGED <<pvars, gvars, evars>>
-UndoCgroup == R!UndoCgroup /\ L!Free("c1") /\ UNCHANGED <<pvars, gvars, evars>>
-UndoState == R!UndoState /\ L!Remove("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+Reap == R!Reap /\ L!Await("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
+UndoCgroup == R!UndoCgroup /\ L!Free("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
+UndoState == R!UndoState /\ L!Remove("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
 
 (* The front-end sees that its runtime is over without a word, or that it has started nothing. *)
 RuntimeGone ==
     /\ runtime \in {"left", "dead"}
     /\ road \in {"prepared", "created"}
     /\ G!Fail
+    /\ S!End
     /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* The front-end takes all back. *)
 
-Stop == G!Stop /\ UNCHANGED <<pvars, rvars, evars, lvars>>
-SeeStopped == program \notin {"released", "running"} /\ G!SeeStopped /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+Stop == G!Stop /\ S!End /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+SeeStopped == program \notin {"released", "running"} /\ G!SeeStopped /\ UNCHANGED <<pvars, rvars, evars, lvars, svars>>
 
 LockFree == runtime \in {"idle", "left", "dead"}
 
-BeginDelete == road = "deleting" /\ R!BeginDelete /\ L!OpenToLock("c2", "force") /\ UNCHANGED <<pvars, gvars, evars>>
-LockToDelete == L!LockAndGo("c2") /\ UNCHANGED <<pvars, gvars, rvars, evars>>
-DeleteCgroup == R!DeleteCgroup /\ L!Free("c2") /\ UNCHANGED <<pvars, gvars, evars>>
-DeleteState == R!DeleteState /\ L!Remove("c2") /\ UNCHANGED <<pvars, gvars, evars>>
+BeginDelete == road = "deleting" /\ R!BeginDelete /\ L!OpenToLock("c2", "force") /\ UNCHANGED <<pvars, gvars, evars, svars>>
+LockToDelete == L!LockAndGo("c2") /\ UNCHANGED <<pvars, gvars, rvars, evars, svars>>
+DeleteCgroup == R!DeleteCgroup /\ L!Free("c2") /\ UNCHANGED <<pvars, gvars, evars, svars>>
+DeleteState == R!DeleteState /\ L!Remove("c2") /\ UNCHANGED <<pvars, gvars, evars, svars>>
 
-Deleted == LockFree /\ record = "none" /\ deleter = "idle" /\ G!Delete /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+Deleted ==
+    /\ LockFree
+    /\ record = "none"
+    /\ deleter = "idle"
+    /\ G!Delete
+    /\ IF "container" \in there THEN S!TakeContainer ELSE UNCHANGED svars
+    /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 Clearing == road = "clearing"
-StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-RemoveNetns == Clearing /\ E!RemoveNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-SweepNetns == Clearing /\ E!SweepNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+RemoveNetns == Clearing /\ E!RemoveNetns /\ S!TakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+SweepNetns == Clearing /\ E!SweepNetns /\ S!TakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+TakeFiles == Clearing /\ S!TakeFiles /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
+Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 
-Clear == netns = "none" /\ link = "none" /\ G!Clear /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+Clear ==
+    /\ netns = "none"
+    /\ link = "none"
+    /\ G!Clear
+    /\ IF "directory" \in there THEN S!TakeDirectory ELSE UNCHANGED svars
+    /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 -----------------------------------------------------------------------------
 (* SIGKILL, and who comes after it. *)
@@ -358,17 +397,19 @@ KillFrontEnd ==
     /\ road \in {"prepared", "created", "started"}
     /\ G!Kill
     /\ IF front \in {"idle", "done", "dead"} THEN UNCHANGED evars ELSE E!Kill
+    /\ S!Kill
     /\ UNCHANGED <<pvars, rvars, lvars>>
 
-KillRuntime == R!KillRuntime /\ L!Crash("c1") /\ UNCHANGED <<pvars, gvars, evars>>
+KillRuntime == R!KillRuntime /\ L!Crash("c1") /\ UNCHANGED <<pvars, gvars, evars, svars>>
 
-Sweep == LockFree /\ G!Sweep /\ UNCHANGED <<pvars, rvars, evars, lvars>>
+Sweep == LockFree /\ G!Sweep /\ S!Sweep /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 Rest == road = "done" /\ UNCHANGED vars
 
 -----------------------------------------------------------------------------
 FrontEndGoesOn ==
     \/ Decide \/ Begin \/ Open \/ ReadHalf \/ ReadRest \/ Check \/ Parse \/ Compose \/ Apply \/ NoPolicy
+    \/ MakeDirectory \/ MakeFiles \/ TakeFiles
     \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ Prepare \/ Created \/ Go \/ RuntimeGone \/ Stop
     \/ SeeStopped \/ Deleted \/ StopNetwork \/ Disconnect \/ RemoveNetns \/ SweepLink \/ SweepNetns \/ Expire
     \/ Clear \/ Sweep
@@ -381,7 +422,7 @@ ResolverGoesOn == Refresh \/ Answered \/ Load
 
 Next ==
     \/ Decide \/ Begin \/ Open \/ ReadHalf \/ ReadRest \/ Check \/ Parse \/ Compose \/ Apply \/ PolicyFails
-    \/ Swap \/ NoPolicy \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ NetworkFails \/ Prepare
+    \/ Swap \/ NoPolicy \/ MakeDirectory \/ MakeFiles \/ TakeFiles \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ NetworkFails \/ Prepare
     \/ MakeState \/ OpenState \/ LockState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ Join \/ Ready
     \/ Created \/ Go \/ Execute \/ Fork \/ OtherExits
     \/ Refresh \/ Answered \/ Load \/ InitExits \/ FollowRuntime \/ UndoProcesses \/ DeleteKills
@@ -398,10 +439,10 @@ Fairness ==
 Spec == Init /\ [][Next]_vars /\ Fairness
 
 -----------------------------------------------------------------------------
-TypeOK == P!TypeOK /\ G!TypeOK /\ R!TypeOK /\ E!TypeOK /\ L!TypeOK
+TypeOK == P!TypeOK /\ G!TypeOK /\ R!TypeOK /\ E!TypeOK /\ L!TypeOK /\ S!TypeOK
 
 (* Nothing is made before the policy is verified and applied. *)
-PolicyFirst == (runtime # "idle" \/ front # "idle") => phase = "applied"
+PolicyFirst == (runtime # "idle" \/ front # "idle" \/ act # "new") => phase = "applied"
 
 (* The program runs with everything in force: policy, limits, rules; the rest is in Creation. *)
 AllInForce ==
@@ -418,6 +459,7 @@ NothingLeft ==
     road = "done" =>
         /\ record = "none" /\ group = "none" /\ R!Empty
         /\ netns = "none" /\ link = "none"
+        /\ there = {}
 
 (* It ends, whoever is killed. *)
 Ends == <>(road = "done")
@@ -461,6 +503,12 @@ IsEgress ==
     /\ WF_evars(E!Stop) /\ WF_evars(E!Disconnect) /\ WF_evars(E!RemoveNetns)
     /\ \A a \in Answers : WF_evars(E!Expire(a))
     /\ WF_evars(E!SweepWorkload) /\ WF_evars(E!SweepLink) /\ WF_evars(E!SweepNetns)
+
+IsSandbox ==
+    /\ S!Init
+    /\ [][S!Next]_svars
+    /\ WF_svars(S!MakeNetwork) /\ WF_svars(S!MakeFiles) /\ WF_svars(S!Start) /\ WF_svars(S!End) /\ WF_svars(S!Sweep)
+    /\ SF_svars(S!TakeContainer) /\ SF_svars(S!TakeNetwork) /\ SF_svars(S!TakeFiles) /\ SF_svars(S!TakeDirectory)
 
 IsLifecycle ==
     /\ L!Init
