@@ -18,6 +18,7 @@ use crate::write::Bundle;
 use anyhow::Context;
 use nucleus_policy::Digest;
 use nucleus_sys::signal;
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, set_child_subreaper};
@@ -188,9 +189,11 @@ impl Foreign<'_> {
     /// that ends at once.
     fn wait(&self, pid: Pid, watch: &Watch) -> Result<(Status, bool), anyhow::Error> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
-        let timed_out = watch.until_end(&pidfd, self.decided.launch.timeout, |signo| {
-            self.send(&pidfd, signo)
-        })?;
+        let timed_out = watch.until_end(
+            (pidfd.as_fd(), PollFlags::IN),
+            self.decided.launch.timeout,
+            |signo| self.send(&pidfd, signo),
+        )?;
         Ok((watch.status(&pidfd)?, timed_out))
     }
 

@@ -132,6 +132,10 @@ pub fn run(
     let Some(mut status) = status else {
         return not_started(&mut supervised, events);
     };
+    if store.runtime_root().join(&launch.name).exists() {
+        // It is telling why it could not remove that.
+        supervised.code()?;
+    }
     let mut killed = Killed::Process(pid);
     if launch.init.is_some() {
         status = status.behind_init();

@@ -279,7 +279,9 @@ impl Sandbox {
     /// # Errors
     /// What could not be removed.
     pub fn remove_directory(&self) -> Result<(), Error> {
-        remove(&self.directory)
+        // Most often there is nothing else in it.
+        let _ = fs::remove_file(self.directory.join("config.json"));
+        fs::remove_dir(&self.directory).or_else(|_| remove(&self.directory))
     }
 }
 

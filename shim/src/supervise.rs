@@ -5,6 +5,7 @@ use crate::protected::Protected;
 use crate::watch::Watch;
 use nucleus_sys::signal;
 use nucleus_sys::trace::Tracee;
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -177,9 +178,15 @@ impl Supervised {
     /// As poll(2).
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<(Option<Status>, bool)> {
         let Self {
-            watch, pidfd, life, ..
+            watch,
+            pidfd,
+            info,
+            life,
+            ..
         } = self;
-        let timed_out = watch.until_end(pidfd, timeout, |signo| {
+        // It lets go of the pipe when it has removed what it made; that its memory is freed need not be waited for.
+        let end = (info.get_ref().as_fd(), PollFlags::empty());
+        let timed_out = watch.until_end(end, timeout, |signo| {
             if signo != SIGKILL {
                 return pass_on(pidfd, signo);
             }

@@ -4,7 +4,7 @@ use crate::ending::Status;
 use nucleus_sys::signal::{self, SignalMask};
 use nucleus_sys::trace::{Event, Tracee};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 use std::io;
@@ -88,14 +88,14 @@ impl Watch {
         }
     }
 
-    /// Passes signals on with `send` until a process ends. Past `timeout` it gets SIGTERM, and SIGKILL after a while.
+    /// Passes signals on with `send` until a process ends, which its descriptor tells with these events. Past `timeout` it gets SIGTERM, and SIGKILL after a while.
     /// Returns whether its time was over.
     ///
     /// # Errors
     /// As poll(2) and of `send`.
     pub fn until_end(
         &self,
-        pidfd: &OwnedFd,
+        process: (BorrowedFd<'_>, PollFlags),
         timeout: Option<Duration>,
         mut send: impl FnMut(i32) -> io::Result<()>,
     ) -> io::Result<bool> {
@@ -110,7 +110,7 @@ impl Watch {
                 continue;
             }
             let mut fds = [
-                PollFd::new(pidfd, PollFlags::IN),
+                PollFd::from_borrowed_fd(process.0, process.1),
                 PollFd::new(&self.signals, PollFlags::IN),
             ];
             self.poll(&mut fds, left)?;
