@@ -204,7 +204,11 @@ fn write_byte(directory: &Directory) -> Result<Answer, Fault> {
     };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let result = openat(directory.fd(), "result", flags, Mode::empty()).call("open the result FIFO")?;
-    rustix::io::write(&start, b"0").call("write the start FIFO")?;
+    match rustix::io::write(&start, b"0") {
+        // It has died since it was opened.
+        Err(Errno::PIPE) => return Ok(Answer::NotWaiting),
+        result => result.call("write the start FIFO")?,
+    };
     drop(start);
     Ok(match read_result(&result)? {
         None => Answer::Started,
