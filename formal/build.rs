@@ -20,7 +20,7 @@ struct Code {
     module: &'static str,
 }
 
-const CODE: [Code; 6] = [
+const CODE: [Code; 7] = [
     Code {
         name: "lifecycle",
         file: "runtime/src/lifecycle.rs",
@@ -56,6 +56,12 @@ const CODE: [Code; 6] = [
         file: "shim/src/cleanup.rs",
         library: "nucleus_shim",
         module: "cleanup",
+    },
+    Code {
+        name: "address",
+        file: "network/src/resolver/address.rs",
+        library: "nucleus_network",
+        module: "resolver::address",
     },
 ];
 

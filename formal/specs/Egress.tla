@@ -27,8 +27,10 @@ address translation outside of the namespace, `--network host` (refused or
 agreed to by the mode: spec Policy).
 
 THE CODE.  network/src/bridge.rs makes and takes back, network/src/resolver answers.
-Not bound to this spec yet.  One order differs: the resolver starts after the link, when
-still nothing is in the namespace that could ask or send; the workload comes after both.
+What an answer brings (step Answered) is decided by resolver/address.rs, which
+formal/bindings/address.rs holds against this spec; the rest is not bound to it.
+One order differs: the resolver starts after the link, when still nothing is in
+the namespace that could ask or send; the workload comes after both.
 ***************************************************************************)
 EXTENDS FiniteSets
 

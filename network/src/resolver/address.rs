@@ -3,7 +3,7 @@
 //! A name's owner decides what it resolves to, and may say 127.0.0.1 or an address inside of the network that the host
 //! is in (DNS rebinding). A network that was permitted as such needs no name.
 
-use super::answer::MOST;
+use crate::resolver::answer::MOST;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
