@@ -4,6 +4,7 @@
 use crate::egress::{self, Network};
 use crate::facts::{Program, Runtime};
 use crate::store::{Sandbox, Store};
+use crate::unrecorded;
 use nucleus_network::bridge;
 use nucleus_network::removal::Rest;
 use std::fmt;
@@ -52,7 +53,14 @@ pub fn remove(
     let mut rest = Rest::nothing();
     for part in TAKE_DOWN {
         match part {
-            Part::Container => container(store, &program, &sandbox, force)?,
+            Part::Container => {
+                container(store, &program, &sandbox, force)?;
+                if force && program.kind == Runtime::Gvisor {
+                    unrecorded::end(sandbox.directory())?;
+                    let lock = format!("{0}_sandbox:{0}.lock", sandbox.name);
+                    let _ = std::fs::remove_file(store.runtime_root().join(lock));
+                }
+            }
             Part::Network => rest = network(&mut sandbox)?,
             Part::Files => sandbox.remove_files()?,
             Part::Directory => sandbox.remove_directory()?,

@@ -44,6 +44,7 @@ pub mod start;
 pub mod store;
 pub mod supervise;
 pub mod unit;
+pub mod unrecorded;
 pub mod upkeep;
 pub mod watch;
 pub mod workspace;

@@ -267,7 +267,7 @@ fn many_one_after_the_other_and_at_once_leave_nothing() {
     bed.expect_clean();
 }
 
-/// Under gVisor, whose processes are others: one after the other, and at once.
+/// Under gVisor, whose processes are others: one after the other, at once, and killed with the front-end.
 #[test]
 fn many_under_gvisor_leave_nothing() {
     let Some(bed) = Bed::new() else { return };
@@ -301,6 +301,21 @@ fn many_under_gvisor_leave_nothing() {
     for _ in 0..if full { 8 } else { 1 } {
         let started: Vec<_> = (0..4).map(|port| start(port, &ask)).collect();
         started.into_iter().for_each(expect_answer);
+    }
+    bed.expect_clean();
+    // At different moments of its life; by the last it runs.
+    for milliseconds in (0..=600).step_by(if full { 20 } else { 100 }) {
+        let mut child = start(0, "sleep 1000");
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().expect("SIGKILL");
+        child.wait().expect("wait");
+        eventually(
+            &format!("nothing is left of one killed after {milliseconds} ms"),
+            || {
+                bed.nucleus(&["run", "--", "true"]).exits(0);
+                bed.host.left().is_empty() && bed.place.left_in("runtime").is_empty()
+            },
+        );
     }
     bed.expect_clean();
 }
