@@ -4,6 +4,7 @@
 
 mod support;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs;
 use std::time::Duration;
@@ -19,8 +20,8 @@ fn created(host: &Host, args: &[&str]) -> (String, String) {
 }
 
 fn kill(pid: &str) {
-    let status = std::process::Command::new("kill").args(["-KILL", pid]).status();
-    assert!(status.expect("kill").success());
+    let pid = pid.parse().ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::KILL).expect("kill");
 }
 
 fn is_stopped(host: &Host, id: &str) -> bool {
@@ -97,7 +98,8 @@ fn a_process_that_is_killed_while_it_is_started_ends_the_start() {
             .stderr(std::process::Stdio::piped())
             .spawn();
         let start = start.expect("start");
-        std::thread::sleep(Duration::from_micros(100 * (round % 30)));
+        // From at once to 35 ms later, so that there is a before and an after on slow machines too.
+        std::thread::sleep(Duration::from_micros(10 * round * round));
         kill(&pid);
         let output = start.wait_with_output().expect("wait");
         let text = String::from_utf8_lossy(&output.stderr);

@@ -7,7 +7,8 @@ pub mod user;
 pub mod world;
 
 use serde_json::Value;
-
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -223,8 +224,11 @@ pub fn receive_terminal(socket: &std::os::unix::net::UnixStream) -> std::fs::Fil
 /// A runtime that changes the configuration behind the front-end's back: a script, which then becomes the real one.
 /// The program itself is no script, because the front-end starts it from a mount that only the program has.
 pub fn liar(place: &Place, lie: &str) -> PathBuf {
-    let directory = place.path("liar");
+    let (directory, lying) = (place.path("liar"), place.path("lying"));
     let _ = std::fs::create_dir(&directory);
+    // Whoever calls it writes there.
+    let _ = std::fs::create_dir(&lying);
+    std::fs::set_permissions(&lying, Permissions::from_mode(0o777)).expect("chmod");
     let (path, script) = (directory.join("nucleus-runtime"), directory.join("lie.py"));
     let real = Path::new(NUCLEUS).with_file_name("nucleus-runtime");
     let text = format!(
@@ -233,11 +237,10 @@ pub fn liar(place: &Place, lie: &str) -> PathBuf {
          c = json.load(os.fdopen(int(a[f])) if f else open(a[i] + '/config.json'))\n    l = c['linux']\n    \
          p1 = c['process']\n    m = {{one['destination']: one for one in c['mounts']}}\n    {lie}\n    \
          c['root']['path'] = os.path.join(a[i], c['root']['path'])\n    \
-         a[i] = {bundle:?}\n    os.makedirs(a[i], exist_ok=True)\n    \
+         a[i] = {lying:?}\n    \
          json.dump(c, open(a[i] + '/config.json', 'w'))\n    \
          if f: a[f] = str(os.open(a[i] + '/config.json', os.O_RDONLY))\n    \
          if f: os.set_inheritable(int(a[f]), True)\nos.execv({real:?}, ['nucleus-runtime', *a])\n",
-        bundle = place.path("lying"),
     );
     std::fs::write(&script, text).expect("write");
     if !path.exists() {
