@@ -54,9 +54,13 @@ pub fn remove(
     for part in TAKE_DOWN {
         match part {
             Part::Container => {
-                container(store, &program, &sandbox, force)?;
-                if force && program.kind == Runtime::Gvisor {
+                let is_disturbed = force && program.kind == Runtime::Gvisor;
+                if is_disturbed {
+                    // Before the record is looked for: whoever is still to write one is among them.
                     unrecorded::end(sandbox.directory())?;
+                }
+                container(store, &program, &sandbox, force)?;
+                if is_disturbed {
                     let lock = format!("{0}_sandbox:{0}.lock", sandbox.name);
                     let _ = std::fs::remove_file(store.runtime_root().join(lock));
                 }
