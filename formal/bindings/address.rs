@@ -18,7 +18,13 @@ const OWN: &str = "192.0.2.1";
 /// What the spec's word stands for: each kind of address that the code has rules of its own for.
 fn addresses(word: &str) -> Vec<IpAddr> {
     let texts: &[&str] = match word {
-        "n4" => &["93.184.216.34", "100.63.255.255", "100.128.0.1", "198.20.0.1", "172.32.0.1"],
+        "n4" => &[
+            "93.184.216.34",
+            "100.63.255.255",
+            "100.128.0.1",
+            "198.20.0.1",
+            "172.32.0.1",
+        ],
         "n6" => &["2606:4700::1111", "64:ff9b::5db8:d822", "2002:5db8:d822::1"],
         _ => &[
             "127.0.0.1",
@@ -44,7 +50,10 @@ fn addresses(word: &str) -> Vec<IpAddr> {
             "2001::1",
         ],
     };
-    texts.iter().map(|text| text.parse().expect("an address")).collect()
+    texts
+        .iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect()
 }
 
 fn has(set: &Value, word: &str) -> bool {
@@ -53,7 +62,10 @@ fn has(set: &Value, word: &str) -> bool {
 
 fn every_answer() -> Agrees {
     let graph = shared("Egress");
-    let (network, own) = (NETWORK.parse().expect("a network"), [OWN.parse().expect("an address")]);
+    let (network, own) = (
+        NETWORK.parse().expect("a network"),
+        [OWN.parse().expect("an address")],
+    );
     let mut seen = BTreeSet::new();
     for (index, before) in graph.states.iter().enumerate() {
         for edge in graph.edges[index].iter().filter(|edge| edge.action == "Answered") {
@@ -71,8 +83,16 @@ fn every_answer() -> Agrees {
                 let place = || format!("{address} as {word} after {}", before["upstream"]);
                 same(&admission.admitted.contains(&address), &permitted, place)?;
                 if told {
-                    same(&admission.told.contains(&address), &(after["reply"] == word), place)?;
-                    same(&admission.filtered.contains(&address), &(after["reply"] == "refused"), place)?;
+                    same(
+                        &admission.told.contains(&address),
+                        &(after["reply"] == word),
+                        place,
+                    )?;
+                    same(
+                        &admission.filtered.contains(&address),
+                        &(after["reply"] == "refused"),
+                        place,
+                    )?;
                 }
             }
             seen.insert((word, told));
@@ -81,7 +101,9 @@ fn every_answer() -> Agrees {
         if has(&before["loaded"], "s4") {
             let address = "10.1.2.3".parse().expect("an address");
             let admission = admit(&[address], &[network], &own);
-            same(&(admission.told.len(), admission.admitted.len()), &(1, 0), || "a permitted network".into())?;
+            same(&(admission.told.len(), admission.admitted.len()), &(1, 0), || {
+                "a permitted network".into()
+            })?;
         }
     }
     assert_eq!(seen.len(), 6, "{seen:?}");

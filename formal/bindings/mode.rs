@@ -4,6 +4,7 @@
 use super::code::{decide, judge, weigh};
 use nucleus_formal::binding::{Agrees, Property, same};
 use nucleus_formal::graph::{shared, text};
+use nucleus_formal::wish::{network, runtimes};
 use nucleus_shim::adapt::Loss;
 use nucleus_shim::delegation::Cgroups;
 use nucleus_shim::facts::{Facts, Runtime};
@@ -222,19 +223,10 @@ fn every_request() -> Agrees {
 /// The requests of the spec Gvisor, as the front-end gets them: with all that each mode wants besides.
 fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
     let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
-    let networks = [Network::None, Network::Bridge, Network::Host, Network::GvisorHost];
-    let runtimes: &[Runtime] = match text(&wish["runtime"]) {
-        "native" => &[Runtime::Native],
-        "gvisor" => &[Runtime::Gvisor],
-        _ => &[Runtime::Runc, Runtime::Crun, Runtime::Other],
-    };
-    let network = networks
-        .into_iter()
-        .find(|network| network.word() == text(&wish["network"]));
     let rejected = words(&wish["asks"]).contains("rejected");
     let request = Request {
         mode: modes.into_iter().find(|mode| mode.word() == text(&wish["mode"])),
-        network,
+        network: network(wish),
         allow_degraded_security: wish["consent"] == true,
         allow_host_network: wish["host_consent"] == true,
         rootfs: Some("/".into()),
@@ -261,7 +253,7 @@ fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
         runtime: *runtime,
     };
     let each = |request: &Request| -> Vec<(Request, Facts)> {
-        runtimes
+        runtimes(wish)
             .iter()
             .map(|runtime| (request.clone(), facts(runtime)))
             .collect()

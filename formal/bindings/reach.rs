@@ -4,9 +4,10 @@
 use super::code::{Asked, Space, decide};
 use nucleus_formal::binding::{Agrees, Property, same};
 use nucleus_formal::graph::{Graph, shared, text};
+use nucleus_formal::wish::{network, runtimes};
 use nucleus_shim::facts::Runtime;
 use nucleus_shim::mode::Rules;
-use nucleus_shim::request::{Mode, Network};
+use nucleus_shim::request::Mode;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -20,17 +21,8 @@ pub const PROPERTIES: &[Property] = &[
 /// A request of the spec, once for each runtime that the spec does not tell apart.
 fn asked(wish: &Value) -> Vec<Asked> {
     let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
-    let networks = [Network::None, Network::Bridge, Network::Host, Network::GvisorHost];
-    let runtimes: &[Runtime] = match text(&wish["runtime"]) {
-        "native" => &[Runtime::Native],
-        "gvisor" => &[Runtime::Gvisor],
-        _ => &[Runtime::Runc, Runtime::Crun, Runtime::Other],
-    };
     let mode = modes.into_iter().find(|mode| mode.word() == text(&wish["mode"]));
-    let network = networks
-        .into_iter()
-        .find(|network| network.word() == text(&wish["network"]));
-    let (mode, network) = (mode.expect("a mode"), network.expect("a network"));
+    let (mode, network) = (mode.expect("a mode"), network(wish).expect("a network"));
     let asked = |runtime: &Runtime| Asked {
         network,
         runtime: *runtime,
@@ -38,7 +30,7 @@ fn asked(wish: &Value) -> Vec<Asked> {
         host_network: Rules::of(mode).host_network,
         host_consent: wish["host_consent"] == true,
     };
-    runtimes.iter().map(asked).collect()
+    runtimes(wish).iter().map(asked).collect()
 }
 
 /// The requests, each with the state in which it is decided.

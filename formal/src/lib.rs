@@ -14,12 +14,14 @@ pub mod report;
 pub mod tlc;
 pub mod trace;
 pub mod verdict;
+pub mod wish;
 
 // Never compiled here: it is how `cargo fmt` finds the comparisons, which `build.rs` has compiled once with the shipped
 // code and once with each mutant of it.
 #[cfg(false)]
 #[path = "../bindings"]
 mod bindings {
+    mod address;
     mod cleanup;
     mod lifecycle;
     mod mode;

@@ -231,20 +231,13 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<u32, Error> {
     found.ok_or(Error::Thread)
 }
 
-/// The request to remove a link, and its other end. The kernel's answer to it takes tens of milliseconds.
-///
-/// # Errors
-/// None in practice.
-pub fn removal(index: u32) -> Request {
-    Request::new(RTM_DELLINK, 0, &link_message(index, 0, 0))
-}
-
-/// Removes a link, and its other end; one that is gone is none to remove.
+/// Removes a link, and its other end; one that is gone is none to remove. It takes tens of milliseconds.
 ///
 /// # Errors
 /// The kernel's.
 pub fn remove(socket: &mut Socket, index: u32) -> Result<(), Error> {
-    gone(socket.change(removal(index), "RTM_DELLINK"), "remove the link")
+    let request = Request::new(RTM_DELLINK, 0, &link_message(index, 0, 0));
+    gone(socket.change(request, "RTM_DELLINK"), "remove the link")
 }
 
 /// Notes that a link is nobody's any more. One that is gone is none.

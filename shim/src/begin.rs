@@ -80,13 +80,7 @@ fn check(
     let pledge = Pledge::of(decided, bundle)?;
     let landlock = created.landlock.map(|told| told.to_string());
     let findings = look(&pledge, tracee, created.pid, landlock)?;
-    let teller = Teller {
-        program: &decided.program,
-        config: Digest::of(&bundle.config),
-        report: call.report.as_deref(),
-        events,
-    };
-    teller.tell(&pledge, &findings)
+    Teller::of(decided, bundle, call, events).tell(&pledge, &findings)
 }
 
 /// Holds a process that stands before its first instruction against what was promised.
@@ -115,7 +109,17 @@ pub struct Teller<'a> {
     pub events: &'a mut Events,
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    /// Of a launch, where its call wants it.
+    pub fn of(decided: &'a Decided, bundle: &Bundle, call: &'a Call, events: &'a mut Events) -> Self {
+        Self {
+            program: &decided.program,
+            config: Digest::of(&bundle.config),
+            report: call.report.as_deref(),
+            events,
+        }
+    }
+
     /// Writes the report and the event of what was found.
     ///
     /// # Errors

@@ -53,18 +53,14 @@ pub fn remove(
     let mut rest = Rest::nothing();
     for part in TAKE_DOWN {
         match part {
-            Part::Container => {
-                let is_disturbed = force && program.kind == Runtime::Gvisor;
-                if is_disturbed {
-                    // Before the record is looked for: whoever is still to write one is among them.
-                    unrecorded::end(sandbox.directory())?;
-                }
+            Part::Container if force && program.kind == Runtime::Gvisor => {
+                // Before the record is looked for: whoever is still to write one is among them.
+                unrecorded::end(sandbox.directory())?;
                 container(store, &program, &sandbox, force)?;
-                if is_disturbed {
-                    let lock = format!("{0}_sandbox:{0}.lock", sandbox.name);
-                    let _ = std::fs::remove_file(store.runtime_root().join(lock));
-                }
+                let lock = format!("{0}_sandbox:{0}.lock", sandbox.name);
+                let _ = std::fs::remove_file(store.runtime_root().join(lock));
             }
+            Part::Container => container(store, &program, &sandbox, force)?,
             Part::Network => rest = network(&mut sandbox)?,
             Part::Files => sandbox.remove_files()?,
             Part::Directory => sandbox.remove_directory()?,

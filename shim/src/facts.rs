@@ -295,6 +295,14 @@ impl Program {
         Some(program)
     }
 
+    /// Whose a sandbox is.
+    ///
+    /// # Errors
+    /// It is our own runtime's, which is not there.
+    pub fn of_sandbox(directory: &Path) -> Result<Self, Error> {
+        Self::recorded(directory).map_or_else(|| Self::find("native"), Ok)
+    }
+
     /// What it can do.
     pub fn features(&self) -> Features {
         match self.kind {

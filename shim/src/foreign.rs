@@ -16,7 +16,6 @@ use crate::supervise;
 use crate::watch::Watch;
 use crate::write::Bundle;
 use anyhow::Context;
-use nucleus_policy::Digest;
 use nucleus_sys::signal;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
@@ -176,12 +175,7 @@ impl Foreign<'_> {
         if !is_checked(&self.decided.launch.decision.rules, self.call) {
             return waiting.go(watch);
         }
-        let teller = Teller {
-            program: &self.decided.program,
-            config: Digest::of(&self.bundle.config),
-            report: self.call.report.as_deref(),
-            events,
-        };
+        let teller = Teller::of(self.decided, self.bundle, self.call, events);
         waiting.go_held(watch, &Pledge::of(self.decided, self.bundle)?, teller)
     }
 

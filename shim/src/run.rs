@@ -70,10 +70,7 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
         decided.launch.set_group(&store.full_name(&decided.launch.name));
     }
     sweep(&store, &decided.program, call.quiet)?;
-    let target = call.events.as_deref();
-    let mut events = Events::open(&decided.launch.name, target)
-        .map_err(|error| at("open", Path::new(target.unwrap_or_default()))(error))
-        .context("events")?;
+    let mut events = open_events(&decided.launch.name, call.events.as_deref())?;
     let guarded = decided.launch.workspace_guarded.clone();
     let before = guarded.as_deref().map(guard::present).transpose()?;
     let mut sandbox = store.create(&decided.launch.name)?;
@@ -114,6 +111,13 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
         changes => events.write("cleaned-up", &json!({"workspace-changes": changes}))?,
     }
     Ok(code)
+}
+
+/// The place of `--events`.
+pub(crate) fn open_events(name: &str, target: Option<&str>) -> Result<Events, anyhow::Error> {
+    Events::open(name, target)
+        .map_err(at("open", Path::new(target.unwrap_or_default())))
+        .context("events")
 }
 
 /// Where gVisor has to be started to have the network that was made.

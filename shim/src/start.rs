@@ -65,8 +65,7 @@ pub fn start(options: &Start<'_>) -> Result<i32, anyhow::Error> {
     let store = Store::open(options.root.clone())?;
     let sandbox = store.orphan(name)?;
     let sandbox = sandbox.with_context(|| format!("start {name}: another nucleus call is at it"))?;
-    let recorded = Program::recorded(sandbox.directory());
-    let program = recorded.map_or_else(|| Program::find("native"), Ok)?;
+    let program = Program::of_sandbox(sandbox.directory())?;
     let root = store.runtime_root();
     let state = program.state(&root, name)?.map_err(anyhow::Error::msg)?;
     let status = state["status"].as_str().unwrap_or_default();
@@ -78,9 +77,7 @@ pub fn start(options: &Start<'_>) -> Result<i32, anyhow::Error> {
     let word = |key: &str| state["annotations"][key].as_str().map(str::to_owned);
     let annotation = word(pledge::ANNOTATION).unwrap_or_default();
     let kept = Pledge::kept(sandbox.directory(), &annotation).with_context(|| format!("start {name}"))?;
-    let target = options.events.unwrap_or_default();
-    let events = Events::open(name, options.events).map_err(at("open", Path::new(target)));
-    let mut events = events.context("events")?;
+    let mut events = run::open_events(name, options.events)?;
     let waiting = Waiting {
         program: &program,
         root: &root,

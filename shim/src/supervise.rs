@@ -136,9 +136,7 @@ impl Supervised {
     /// # Errors
     /// As read(2).
     pub fn created(&mut self) -> io::Result<Option<Created>> {
-        let mut line = String::new();
-        self.info.read_line(&mut line)?;
-        Ok(serde_json::from_str(&line).ok())
+        self.told()
     }
 
     /// Lets the workload begin, and stops it before its first instruction; `None` if the runtime failed, which it
@@ -197,7 +195,8 @@ impl Supervised {
         Ok((self.told()?, timed_out))
     }
 
-    fn told(&mut self) -> io::Result<Option<Status>> {
+    /// The runtime's next word; `None` if it had no more.
+    fn told<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let mut line = String::new();
         self.info.read_line(&mut line)?;
         Ok(serde_json::from_str(&line).ok())

@@ -88,8 +88,8 @@ impl Watch {
         }
     }
 
-    /// Passes signals on with `send` until a process ends, which its descriptor tells with these events. Past `timeout` it gets SIGTERM, and SIGKILL after a while.
-    /// Returns whether its time was over.
+    /// Passes signals on with `send` until a process ends, which its descriptor tells with these events. Past `timeout`
+    /// it gets SIGTERM, and SIGKILL after a while. Returns whether its time was over.
     ///
     /// # Errors
     /// As poll(2) and of `send`.

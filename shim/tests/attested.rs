@@ -12,19 +12,7 @@ use support::{Finished, NUCLEUS, Place};
 
 /// A root file system of busybox, with a file that tells it from others.
 fn rootfs(at: &Path, word: &str) {
-    for directory in [
-        "bin",
-        "etc",
-        "proc",
-        "dev",
-        "sys",
-        "tmp",
-        "run",
-        "home/agent",
-        "home/user",
-    ] {
-        fs::create_dir_all(at.join(directory)).expect("mkdir");
-    }
+    support::make_root(at, &["bin", "home/user"]);
     fs::copy("/bin/busybox", at.join("bin/busybox")).expect("busybox (apt-get install busybox-static)");
     for applet in ["sh", "cat", "sleep"] {
         symlink("busybox", at.join("bin").join(applet)).expect("symlink");

@@ -103,19 +103,7 @@ impl Targets {
     fn production(&self) -> Vec<String> {
         let place = &self.bed.place;
         let (root, lock) = (place.path("rootfs"), place.path("policy.lock"));
-        for directory in [
-            "usr",
-            "etc",
-            "proc",
-            "dev",
-            "sys",
-            "tmp",
-            "run",
-            "home/agent",
-            "programs",
-        ] {
-            fs::create_dir_all(root.join(directory)).expect("mkdir");
-        }
+        support::make_root(&root, &["usr", "programs"]);
         for name in ["bin", "lib", "lib64", "sbin"] {
             symlink(format!("usr/{name}"), root.join(name)).expect("symlink");
         }

@@ -67,14 +67,31 @@ fn number(payload: &[u8], wanted: u16) -> Option<u32> {
 /// The kernel's.
 pub fn there_is(socket: &mut Socket) -> Result<bool, Error> {
     let about = Attributes::new().text(TABLE_NAME, TABLE);
-    let asked =
-        ask(GETTABLE, NFPROTO_INET, about).and_then(|request| socket.get(request, "recv", |_| Ok(())));
+    exists(socket, GETTABLE, NFPROTO_INET, about, || {
+        format!("table inet {TABLE}")
+    })
+}
+
+fn exists(
+    socket: &mut Socket,
+    message: u16,
+    family: u8,
+    about: Attributes,
+    object: impl FnOnce() -> String,
+) -> Result<bool, Error> {
+    let asked = ask(message, family, about).and_then(|request| socket.get(request, "recv", |_| Ok(())));
     match asked {
+        Ok(()) => Ok(true),
         Err(error) if error.errno == Some(Errno::NOENT) => Ok(false),
-        asked => asked
-            .map(|()| true)
-            .map_err(|error| failed("look for", format!("table inet {TABLE}"), error)),
+        Err(error) => Err(failed("look for", object(), error)),
     }
+}
+
+/// The elements in an answer about a set.
+fn members(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    attributes(get(payload, ELEMENTS).unwrap_or_default())
+        .filter(|(kind, _)| *kind == LIST_ELEMENT)
+        .map(|(_, element)| element)
 }
 
 /// How many packets a counter of our table has seen.
@@ -112,12 +129,8 @@ pub fn elements(socket: &mut Socket, set: &str) -> Result<Vec<Vec<u8>>, Error> {
         NFPROTO_INET,
         about,
         |all: &mut Vec<Vec<u8>>, _, payload| {
-            let list = get(payload, ELEMENTS).unwrap_or_default();
-            all.extend(
-                attributes(list)
-                    .filter(|(kind, _)| *kind == LIST_ELEMENT)
-                    .filter_map(|(_, element)| Some(get(get(element, ELEMENT_KEY)?, DATA_VALUE)?.to_vec())),
-            );
+            let key = |element| Some(get(get(element, ELEMENT_KEY)?, DATA_VALUE)?.to_vec());
+            all.extend(members(payload).filter_map(key));
         },
     )
 }
@@ -234,11 +247,9 @@ pub fn speaks_of(
     let about = Attributes::new()
         .text(TABLE_NAME, &in_table_of.table)
         .text(CHAIN_NAME, chain);
-    let there = ask(GETCHAIN, family_number(in_table_of.family), about)
-        .and_then(|request| socket.get(request, "recv", |_| Ok(())));
-    match there {
-        Err(error) if error.errno == Some(Errno::NOENT) => return Ok(None),
-        there => there.map_err(|error| failed("look for", format!("chain {chain}"), error))?,
+    let family = family_number(in_table_of.family);
+    if !exists(socket, GETCHAIN, family, about, || format!("chain {chain}"))? {
+        return Ok(None);
     }
     // In any comparison: a name is the same bytes in each of them.
     let speaks = |rule: &[u8]| rule.windows(prefix.len()).any(|part| part == prefix.as_bytes());
@@ -321,23 +332,23 @@ fn set(socket: &mut Socket, family: u8, payload: &[u8]) -> Result<String, Error>
         return Ok(line);
     }
     let about = Attributes::new().text(TABLE_NAME, &table).text(SET_NAME, &name);
-    let mut members = dump(
+    let mut all = dump(
         socket,
         GETSETELEM,
         family,
         about,
-        |members: &mut Vec<String>, _, payload| {
-            for (_, element) in attributes(get(payload, ELEMENTS).unwrap_or_default()) {
+        |all: &mut Vec<String>, _, payload| {
+            for element in members(payload) {
                 let mut member = String::new();
                 for part in [ELEMENT_KEY, ELEMENT_DATA, ELEMENT_FLAGS] {
                     hexadecimal(&mut member, get(element, part).unwrap_or_default());
                 }
-                members.push(member);
+                all.push(member);
             }
         },
     )?;
-    members.sort();
-    Ok(line + &members.concat())
+    all.sort();
+    Ok(line + &all.concat())
 }
 
 fn hexadecimal(text: &mut String, bytes: &[u8]) {

@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 
 /// The runtime that a sandbox was started with.
 fn program_of(store: &Store, name: &str) -> Result<Program, anyhow::Error> {
-    let recorded = Program::recorded(&store.directory(name)?);
-    Ok(recorded.map_or_else(|| Program::find("native"), Ok)?)
+    Ok(Program::of_sandbox(&store.directory(name)?)?)
 }
 
 /// A command of it.

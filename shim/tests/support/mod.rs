@@ -123,10 +123,7 @@ impl Place {
 
     /// `nucleus run OPTIONS -- sh -c SCRIPT`.
     pub fn sh(&self, options: &[&str], script: &str) -> Finished {
-        let mut args = vec!["run"];
-        args.extend_from_slice(options);
-        args.extend_from_slice(&["--", "sh", "-c", script]);
-        self.nucleus(&args)
+        self.nucleus(&in_shell(options, script))
     }
 
     /// What is in a directory of the root.
@@ -194,6 +191,19 @@ pub fn events(path: &Path) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
+}
+
+/// `run OPTIONS -- sh -c SCRIPT`.
+pub fn in_shell<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [&["run"], options, &["--", "sh", "-c", script]].concat()
+}
+
+/// Makes the directories that every root file system has to have, and these.
+pub fn make_root(at: &Path, more: &[&str]) {
+    let every = ["etc", "proc", "dev", "sys", "tmp", "run", "home/agent"];
+    for directory in every.iter().chain(more) {
+        std::fs::create_dir_all(at.join(directory)).expect("mkdir");
+    }
 }
 
 /// Waits for something that comes by itself.

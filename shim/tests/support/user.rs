@@ -1,6 +1,6 @@
 //! A user without rights.
 
-use super::{Finished, NUCLEUS, Place};
+use super::{Finished, NUCLEUS, Place, in_shell};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -56,10 +56,7 @@ impl User {
     }
 
     pub fn sh(&self, options: &[&str], script: &str) -> Finished {
-        let mut args = vec!["run"];
-        args.extend_from_slice(options);
-        args.extend_from_slice(&["--", "sh", "-c", script]);
-        self.nucleus(&args)
+        self.nucleus(&in_shell(options, script))
     }
 
     pub fn file(&self, name: &str, text: &str) -> String {
