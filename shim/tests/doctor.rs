@@ -4,8 +4,9 @@ mod support;
 
 use serde_json::Value;
 use std::path::Path;
+use std::process::Command;
 use support::bed::Bed;
-use support::liar;
+use support::{Finished, NUCLEUS, liar};
 
 const NAMES: [&str; 16] = [
     "launch report",
@@ -46,6 +47,17 @@ fn outcome<'a>(found: &'a Value, name: &str) -> &'a str {
         .next()
         .and_then(|one| one["outcome"].as_str())
         .unwrap_or_else(|| panic!("no {name}: {found}"))
+}
+
+#[test]
+fn a_place_where_no_sandbox_can_be_is_no_finding() {
+    let finished: Finished = Command::new(NUCLEUS)
+        .args(["--root", "/proc/nowhere", "doctor"])
+        .output()
+        .expect("nucleus")
+        .into();
+    finished.fails_with(&["mkdir /proc/nowhere"]);
+    assert_eq!(finished.stdout, "", "{finished:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::doctor::Doctor;
 use crate::doctor::attempt::Attempt;
 use crate::doctor::verdict::{Finding, Outcome};
 use crate::request::Mode;
+use crate::store::Store;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
@@ -41,6 +42,8 @@ impl Options {
             attempt.make()?;
             return Ok(0);
         }
+        // What is in the way of every sandbox is no finding about this host.
+        Store::open(root.clone())?;
         let doctor =
             Doctor::new(root.as_deref(), self.runtime).context("mkdir in the temporary directory")?;
         let findings = doctor.examine(self.mode).context("start a sandbox")?;
