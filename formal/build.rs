@@ -1,6 +1,7 @@
 //! Writes the modules in which the comparisons of `bindings/` meet the code: `shipped.rs` the libraries' own, and
 //! `mutants.rs` a copy of each file of decisions for each of its mutants in `mutants/code/`. A substitution that does
 //! not apply exactly once stops the build, and so does a mutant that does not compile: neither is a kill.
+//! A file names what it uses of its library by `crate::`, for which a copy says the library's name.
 
 #![allow(clippy::panic, reason = "a panic is how a build script refuses")]
 
@@ -122,6 +123,12 @@ fn row(code: &Code, home: &Path, out: &Path, modules: &mut String) -> String {
     let path = home.join("..").join(file);
     println!("cargo:rerun-if-changed={}", path.display());
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+    // A copy has another module around it; its own tests are not compiled.
+    let decisions = text.split("#[cfg(test)]").next().unwrap_or_default();
+    assert!(
+        !decisions.contains("super::"),
+        "{file}: a copy of it is compiled elsewhere: say crate:: for super::"
+    );
     let mut rows = String::new();
     for (mutant, of) in mutants_of(&home.join("mutants/code").join(name)) {
         let place = format!("{file}, mutant {mutant}");

@@ -10,6 +10,7 @@ pub mod mutant;
 pub mod native;
 pub mod parallel;
 pub mod pins;
+pub mod product;
 pub mod report;
 pub mod tlc;
 pub mod trace;
