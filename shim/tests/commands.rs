@@ -297,6 +297,9 @@ fn each_command_says_the_same_of_itself_everywhere() {
             else {
                 continue;
             };
+            if name == "help" {
+                continue;
+            }
             let args = [above, &[name]].concat();
             let own = help(&args);
             let first = own.lines().next().unwrap_or_default();
@@ -311,11 +314,15 @@ fn each_command_says_the_same_of_itself_everywhere() {
         }
     }
     assert!(seen > 25, "{seen}");
-    let alone = place.nucleus(&[]);
-    assert_eq!(alone.code, 1, "{alone:?}");
+    let listed = place.nucleus(&["help"]).stdout;
+    assert_eq!(listed, help(&[]));
+    assert_eq!(
+        place.nucleus(&["help", "policy", "show"]).exits(0),
+        help(&["policy", "show"])
+    );
     let completions = ["bash", "zsh", "fish"].map(|shell| place.nucleus(&["completions", shell]).stdout);
     for hidden in HIDDEN {
-        for text in completions.iter().chain([&alone.stderr]) {
+        for text in completions.iter().chain([&listed]) {
             assert!(!text.contains(hidden), "{hidden}: {text}");
         }
     }

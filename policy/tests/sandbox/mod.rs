@@ -21,7 +21,7 @@ pub(crate) fn lacking(what: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED: this test needs {what}\n").as_bytes());
 }
 
-/// The runtime beside this test in the target directory; built if nobody did.
+/// The runtime beside this test in the target directory, built from what is there now.
 fn runtime() -> &'static Path {
     static RUNTIME: OnceLock<PathBuf> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -29,19 +29,14 @@ fn runtime() -> &'static Path {
         // target/TRIPLE/PROFILE/deps/TEST
         let profile = test.parent().and_then(Path::parent).expect("a target directory");
         let runtime = profile.join("nucleus-runtime");
-        if !runtime.exists() {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--package", "nucleus-runtime"]);
-            if profile.ends_with("release") {
-                build.arg("--release");
-            }
-            let status = build.status().expect("start cargo");
-            assert!(
-                status.success() && runtime.exists(),
-                "build the runtime: {status}"
-            );
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "nucleus-runtime"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
         }
+        let status = build.status().expect("start cargo");
+        assert!(status.success(), "build the runtime: {status}");
         runtime
     })
 }

@@ -20,7 +20,6 @@ pub mod spec;
 pub mod start;
 pub mod state;
 pub mod update;
-mod usage;
 
 use crate::cgroup::Driver;
 use crate::log;
@@ -205,8 +204,10 @@ See nucleus-runtime COMMAND --help for the options of a command.";
 /// The widest that help is printed, in columns.
 const WIDTH: usize = 100;
 
+const NAME: &str = "nucleus-runtime";
+
 fn bin_name(command: &str) -> String {
-    format!("nucleus-runtime {command}")
+    format!("{NAME} {command}")
 }
 
 /// The whole command line as one definition: for the help, the man pages and the completions.
@@ -235,14 +236,24 @@ fn report(error: &anyhow::Error, args: &[OsString]) -> i32 {
             let _ = error.print();
             return 0;
         }
-        Some(error) => {
-            let name = find_command(args).and_then(|index| args[index].to_str());
-            usage::message(error, name.and_then(find_entry).map(|entry| entry.name))
-        }
+        Some(error) => usage_message(error, args),
         None => format!("{error:#}"),
     };
     log::fatal(&message);
     1
+}
+
+/// One line, which leads to the help of the command that was meant, or of all when the fault lies before it.
+fn usage_message(error: &clap::Error, args: &[OsString]) -> String {
+    let (before, after) = args.split_at(find_command(args).unwrap_or(args.len()));
+    let name = after.first().and_then(|name| name.to_str());
+    let entry = name.and_then(find_entry);
+    let sound = <Global as clap::CommandFactory>::command().try_get_matches_from(before);
+    let command = match entry {
+        Some(entry) if sound.is_ok() => bin_name(entry.name),
+        _ => NAME.to_owned(),
+    };
+    nucleus_usage::message(error, &command)
 }
 
 fn try_main(args: &[OsString]) -> Outcome {
@@ -367,6 +378,34 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_is_one_line_that_says_where_to_read_more() {
+        let table = [
+            (
+                "state --nope x",
+                "unexpected argument '--nope' found (see nucleus-runtime state --help)",
+            ),
+            (
+                "state",
+                "the following required arguments were not provided: <ID> (see nucleus-runtime state --help)",
+            ),
+            (
+                "list --format yaml",
+                "invalid value 'yaml' for '--format <FORMAT>' [possible values: table, json] (see nucleus-runtime list --help)",
+            ),
+            (
+                "--nope list",
+                "unexpected argument '--nope' found (see nucleus-runtime --help)",
+            ),
+        ];
+        for (line, expected) in table {
+            let args = || std::iter::once(NAME).chain(line.split(' '));
+            let error = definition().try_get_matches_from(args()).unwrap_err();
+            let args: Vec<OsString> = args().map(OsString::from).collect();
+            assert_eq!(usage_message(&error, &args), expected, "{error}");
+        }
     }
 
     #[test]

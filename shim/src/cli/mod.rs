@@ -17,11 +17,12 @@ pub mod workspace;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Run untrusted commands in sandboxes made from pinned policies.
 #[derive(Debug, Parser)]
-#[command(name = "nucleus", version, disable_help_subcommand = true)]
+#[command(name = "nucleus", version)]
 pub struct Cli {
     /// Where sandboxes are kept while they run [default: /run/nucleus, or $XDG_RUNTIME_DIR/nucleus without root]
     #[arg(long, value_name = "DIR", global = true)]
@@ -84,7 +85,7 @@ enum Command {
     #[command(hide = true)]
     Delegated {
         #[arg(trailing_var_arg = true, required = true)]
-        command: Vec<std::ffi::OsString>,
+        command: Vec<OsString>,
     },
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
@@ -116,16 +117,13 @@ enum Command {
 pub fn main() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return 0;
+        }
         Err(error) => {
-            let _ = match error.kind() {
-                // Its own text names the hidden ones too.
-                ErrorKind::MissingSubcommand => {
-                    eprintln!("error: no command was given\n\n{}", Cli::command().render_help());
-                    Ok(())
-                }
-                _ => error.print(),
-            };
-            return if error.use_stderr() { 1 } else { 0 };
+            eprintln!("nucleus: {}", usage_message(&error, std::env::args_os()));
+            return 1;
         }
     };
     match dispatch(cli) {
@@ -135,6 +133,31 @@ pub fn main() -> i32 {
             1
         }
     }
+}
+
+/// One line, which leads to the help of the command that was meant.
+fn usage_message(error: &clap::Error, args: impl Iterator<Item = OsString>) -> String {
+    let command = command_in(args);
+    match error.kind() {
+        // Its own text names the hidden ones too.
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            format!("no command was given (see {command} --help)")
+        }
+        _ => nucleus_usage::message(error, &command),
+    }
+}
+
+/// The words of a command line that name the command.
+fn command_in(args: impl Iterator<Item = OsString>) -> String {
+    let mut words = String::from("nucleus");
+    let found = Cli::command().ignore_errors(true).try_get_matches_from(args);
+    let mut at = found.as_ref().ok().and_then(|found| found.subcommand());
+    while let Some((word, matches)) = at {
+        words += " ";
+        words += word;
+        at = matches.subcommand();
+    }
+    words
 }
 
 fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
@@ -177,7 +200,7 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
     clippy::disallowed_methods,
     reason = "told with the program and the kernel's answer"
 )]
-fn delegated(command: &[std::ffi::OsString]) -> Result<i32, anyhow::Error> {
+fn delegated(command: &[OsString]) -> Result<i32, anyhow::Error> {
     use std::os::unix::process::CommandExt;
     crate::delegation::enter_leaf()?;
     let (program, arguments) = command.split_first().context("no command")?;
