@@ -111,13 +111,7 @@ fn container(store: &Store, program: &Program, sandbox: &Sandbox, force: bool) -
 #[expect(clippy::print_stderr, reason = "warnings are for the caller")]
 pub fn sweep(store: &Store, program: &Program, quiet: bool) -> Result<(), anyhow::Error> {
     for name in store.names()? {
-        let Ok(directory) = store.directory(&name) else {
-            continue;
-        };
-        if directory.join("detached").exists() {
-            continue;
-        }
-        let Ok(Some(sandbox)) = store.orphan(&name) else {
+        let Ok(Some(sandbox)) = store.left_behind(&name) else {
             continue;
         };
         let removed = remove(store, program, sandbox, true).and_then(|rest| Ok(rest.finish()?));

@@ -34,6 +34,7 @@ pub mod network_keeper;
 pub mod parse;
 pub mod policy;
 pub mod protected;
+pub mod ranges;
 pub mod reach;
 pub mod report;
 pub mod request;

@@ -65,7 +65,6 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
     );
     warn(&decided.launch, call.quiet);
     let store = Store::open(call.root.clone())?;
-    decided.launch.set_range(&store.full_name(&decided.launch.name));
     if request.cgroups_path.is_none() {
         decided.launch.set_group(&store.full_name(&decided.launch.name));
     }
@@ -77,8 +76,8 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
     let copies = Copies::of(call.root.as_deref());
     let mut copy = None;
     let mut network = None;
-    let outcome = around::copy_in(&mut decided.launch, &copies)
-        .map_err(anyhow::Error::from)
+    let outcome = take_range(&mut decided.launch, &store, &mut sandbox)
+        .and_then(|()| Ok(around::copy_in(&mut decided.launch, &copies)?))
         .map(|made| copy = made)
         .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
         .and_then(|()| egress::begin(&mut decided.launch, &mut sandbox))
@@ -111,6 +110,13 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
         changes => events.write("cleaned-up", &json!({"workspace-changes": changes}))?,
     }
     Ok(code)
+}
+
+fn take_range(launch: &mut Launch, store: &Store, sandbox: &mut Sandbox) -> Result<(), anyhow::Error> {
+    if launch.has_range() {
+        launch.set_range(sandbox.take_range(&store.full_name(&launch.name))?);
+    }
+    Ok(())
 }
 
 /// The place of `--events`.

@@ -2,6 +2,7 @@
 
 use crate::egress::Network;
 use crate::kept::Kept;
+use crate::ranges::{self, Claim};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -38,6 +39,13 @@ pub enum Error {
     /// The name is taken.
     #[error("there is a sandbox with the name {0:?}; nucleus rm {0} removes it")]
     Taken(String),
+    /// Every range is a sandbox's.
+    #[error(
+        "no range of user ids is free: links in {} are the sandboxes that have one; nucleus rm removes sandboxes, and \
+         what leads nowhere may be removed by hand",
+        .0.display()
+    )]
+    NoRange(PathBuf),
     /// No such name.
     #[error("there is no sandbox with the name {0:?}; nucleus ps lists them")]
     Unknown(String),
@@ -58,11 +66,22 @@ pub struct Sandbox {
     apart: PathBuf,
     /// Its root directory, if that outlasts it.
     pub root: Option<Kept>,
+    /// What it has of user ids.
+    range: Range,
     /// Whether a network was made for it, or may have been.
     pub networked: bool,
     /// That network, once it is ready.
     pub network: Option<Network>,
     _lock: File,
+}
+
+/// The range of user ids of a sandbox.
+#[derive(Debug)]
+enum Range {
+    None,
+    Taken(Claim),
+    /// Another call has taken it.
+    Unknown,
 }
 
 impl Store {
@@ -174,6 +193,7 @@ impl Store {
             secrets: PathBuf::from(format!("/dev/shm/nucleus-secrets-{uid}-{}", self.full_name(name))),
             apart: self.open_root().join(name),
             root: None,
+            range: Range::None,
             networked: false,
             network: None,
             _lock: lock,
@@ -223,12 +243,31 @@ impl Store {
         let _quiet = without_sweep(&self.sandboxes(), FlockOperation::LockExclusive)?;
         match self.sandbox(name, directory) {
             Ok(sandbox) => Ok(Some(Sandbox {
+                range: if rustix::process::geteuid().is_root() {
+                    Range::Unknown
+                } else {
+                    Range::None
+                },
                 networked: true,
                 ..sandbox
             })),
             Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes over a sandbox whose supervisor was killed; `None` for one that was left to itself, too.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    pub fn left_behind(&self, name: &str) -> Result<Option<Sandbox>, Error> {
+        let detached = self.directory(name)?.join("detached");
+        // Such a one is not even locked, so that others find it free.
+        if detached.exists() {
+            return Ok(None);
+        }
+        // It may have become one before the lock was had.
+        Ok(self.orphan(name)?.filter(|_| !detached.exists()))
     }
 }
 
@@ -260,6 +299,17 @@ impl Sandbox {
         Ok(self.apart.join("rootfs"))
     }
 
+    /// Takes a range of user ids, and returns its number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take_range(&mut self, full_name: &str) -> Result<u32, Error> {
+        let claim = Claim::take(full_name, &self.directory)?;
+        let number = claim.number;
+        self.range = Range::Taken(claim);
+        Ok(number)
+    }
+
     /// Where its secrets are: in memory.
     pub fn secrets(&self) -> &Path {
         &self.secrets
@@ -270,6 +320,11 @@ impl Sandbox {
     /// # Errors
     /// What could not be removed.
     pub fn remove_files(&self) -> Result<(), Error> {
+        match &self.range {
+            Range::None => {}
+            Range::Taken(claim) => claim.release()?,
+            Range::Unknown => ranges::release_of(&self.directory)?,
+        }
         remove(&self.secrets)?;
         remove(&self.apart)
     }

@@ -277,9 +277,7 @@ impl Stop {
 
 /// Removes a sandbox whose supervisor was killed; one that is detached stays.
 pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow::Error> {
-    if !store.directory(name)?.join("detached").exists()
-        && let Some(sandbox) = store.orphan(name)?
-    {
+    if let Some(sandbox) = store.left_behind(name)? {
         cleanup::remove(store, &Program::find("native")?, sandbox, true)?.finish()?;
     }
     Ok(())

@@ -7,9 +7,12 @@ use crate::request::Request;
 const WORKLOAD: u32 = 1000;
 /// How many ids a user namespace made by root has.
 pub(super) const IDS: u32 = 65_536;
-/// Where such ranges begin, as systemd-nspawn(1) has it, and how many there are.
+/// Where such ranges begin, as systemd-nspawn(1) has it, and how many there are for sandboxes: [`crate::ranges`] says
+/// which of them has which.
 const FIRST_RANGE: u32 = 524_288;
-const RANGES: u32 = 28_000;
+pub(crate) const RANGES: u32 = 14_000;
+/// Those for bundles come after them, as many: nobody knows when a bundle runs, so its range is its name's.
+const BUNDLES: u32 = RANGES;
 
 /// The user namespace of the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +28,16 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Takes the range of a name, where the ids are a range.
-    pub(super) fn set_range(&mut self, name: &str) {
-        if self.users.2 == IDS {
-            let first = first_of(name);
-            self.users.1 = first;
-            self.groups.1 = first;
-        }
+    /// Whether they are a range, and not the caller's own.
+    pub(super) fn are_range(&self) -> bool {
+        self.users.2 == IDS
+    }
+
+    /// Takes the range with this number.
+    pub(super) fn set_range(&mut self, number: u32) {
+        let first = FIRST_RANGE + number * IDS;
+        self.users.1 = first;
+        self.groups.1 = first;
     }
 
     /// The workload's user and group id on the host.
@@ -47,7 +53,8 @@ impl Ids {
     }
 }
 
-/// Root's workload gets a range of ids that no user has; everyone else's has the caller's own.
+/// Root's workload gets a range of ids that no user has, that of a bundle with this name for now; everyone else's has
+/// the caller's own.
 pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
     if facts.uid != 0 {
         let (uid, gid) = (
@@ -61,19 +68,19 @@ pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
             groups: (gid, facts.gid, 1),
         };
     }
-    let first = first_of(name);
-    Ids {
+    let mut ids = Ids {
         uid: request.user.unwrap_or(WORKLOAD),
         gid: request.group.unwrap_or(WORKLOAD),
-        users: (0, first, IDS),
-        groups: (0, first, IDS),
-    }
+        users: (0, 0, IDS),
+        groups: (0, 0, IDS),
+    };
+    ids.set_range(RANGES + hash(name) % BUNDLES);
+    ids
 }
 
-/// Where the range of a name begins (FNV-1a).
-fn first_of(name: &str) -> u32 {
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+/// FNV-1a.
+pub(crate) fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    FIRST_RANGE + (hash % RANGES) * IDS
+    })
 }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ids::{IDS, ids};
+pub(crate) use ids::{RANGES, hash};
 use paths::{map_no_ids_where_that_fails, paths, root};
 use process::{environment, working_directory};
 
@@ -144,9 +145,14 @@ impl Launch {
             .map(|_| delegation::group(delegated, name));
     }
 
-    /// Takes the range of ids of a name that no sandbox of another root has.
-    pub fn set_range(&mut self, name: &str) {
-        self.ids.set_range(name);
+    /// Whether its ids on the host are a range, of which each sandbox has another.
+    pub fn has_range(&self) -> bool {
+        self.ids.are_range()
+    }
+
+    /// Takes the range with this number.
+    pub fn set_range(&mut self, number: u32) {
+        self.ids.set_range(number);
     }
 
     /// Puts another directory at a place.

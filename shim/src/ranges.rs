@@ -1,0 +1,98 @@
+//! Which range of ids a sandbox of root's has: one that no other has on this host, whatever `--root` they are kept under.
+//! With the same ids two sandboxes would share what the kernel counts and permits by user: `RLIMIT_NPROC`, keys, files
+//! where everyone may write.
+//!
+//! A range that is taken is a link that leads to the sandbox's directory. The kernel lets one alone make it, in one call,
+//! and it goes with the rest of the sandbox, before the directory; so what a killed `nucleus` has left is found again.
+//!
+//! The search begins at the number that a name always has: where a file system maps no ids, and the workload's files there
+//! have those of the range, a sandbox of that name most often comes back as their owner.
+
+use crate::launch::{RANGES, hash};
+use crate::store::{self, Error};
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Where the links are.
+const TAKEN: &str = "/run/nucleus/ids";
+
+/// A range that is a sandbox's until it is released.
+#[derive(Debug)]
+pub struct Claim {
+    /// The number of the range.
+    pub number: u32,
+}
+
+impl Claim {
+    /// Takes the first range from the name's on that nobody has.
+    ///
+    /// # Errors
+    /// There is none, or the link cannot be made.
+    pub fn take(name: &str, directory: &Path) -> Result<Self, Error> {
+        let first = first(name);
+        for number in (first..RANGES).chain(0..first) {
+            let path = link(number);
+            match make(directory, &path) {
+                Ok(()) => return Ok(Self { number }),
+                Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::NoRange(TAKEN.into()))
+    }
+
+    /// Gives it back.
+    ///
+    /// # Errors
+    /// The link cannot be removed.
+    pub fn release(&self) -> Result<(), Error> {
+        release(&link(self.number))
+    }
+}
+
+/// The number where the search for a name's range begins.
+pub fn first(name: &str) -> u32 {
+    hash(name) % RANGES
+}
+
+fn make(directory: &Path, path: &Path) -> Result<(), Error> {
+    let make = || symlink(directory, path).map_err(store::call("symlink", path));
+    match make() {
+        // The first since this host has been up.
+        Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            store::make_private(Path::new(TAKEN))?;
+            make()
+        }
+        made => made,
+    }
+}
+
+/// Gives back what the sandbox in this directory has: nobody knows which.
+///
+/// # Errors
+/// The links cannot be read or removed.
+pub fn release_of(directory: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(TAKEN) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(store::call("open", Path::new(TAKEN)))?,
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if fs::read_link(&path).is_ok_and(|target| target == directory) {
+            release(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn release(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store::call("unlink", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn link(number: u32) -> PathBuf {
+    Path::new(TAKEN).join(number.to_string())
+}
