@@ -3,6 +3,7 @@
 
 use crate::egress::{self, Network};
 use crate::facts::{Program, Runtime};
+use crate::made_with;
 use crate::store::{Sandbox, Store};
 use crate::unrecorded;
 use nucleus_network::bridge;
@@ -38,29 +39,37 @@ impl fmt::Display for Part {
     }
 }
 
-/// Takes back what `run` made, but for what the kernel takes its time over. `force`: the runtime may have left its part
-/// behind.
+/// Takes back a sandbox that another call has made.
+///
+/// # Errors
+/// Its runtime is gone, and as [`remove_with`].
+pub fn remove(store: &Store, sandbox: Sandbox, force: bool) -> Result<Rest, anyhow::Error> {
+    let program = made_with::remover_of(sandbox.directory())?;
+    remove_with(&program, store, sandbox, force)
+}
+
+/// Takes back what `run` made with this runtime, but for what the kernel takes its time over. `force`: the runtime may
+/// have left its part behind.
 ///
 /// # Errors
 /// What could not be removed. The parts that come after it stay, for `nucleus rm`.
-pub fn remove(
-    store: &Store,
+pub fn remove_with(
     program: &Program,
+    store: &Store,
     mut sandbox: Sandbox,
     force: bool,
 ) -> Result<Rest, anyhow::Error> {
-    let program = Program::recorded(sandbox.directory()).unwrap_or_else(|| program.clone());
     let mut rest = Rest::nothing();
     for part in TAKE_DOWN {
         match part {
             Part::Container if force && program.kind == Runtime::Gvisor => {
                 // Before the record is looked for: whoever is still to write one is among them.
                 unrecorded::end(sandbox.directory())?;
-                container(store, &program, &sandbox, force)?;
+                container(store, program, &sandbox, force)?;
                 let lock = format!("{0}_sandbox:{0}.lock", sandbox.name);
                 let _ = std::fs::remove_file(store.runtime_root().join(lock));
             }
-            Part::Container => container(store, &program, &sandbox, force)?,
+            Part::Container => container(store, program, &sandbox, force)?,
             Part::Network => rest = network(&mut sandbox)?,
             Part::Files => sandbox.remove_files()?,
             Part::Directory => sandbox.remove_directory()?,
@@ -109,12 +118,12 @@ fn container(store: &Store, program: &Program, sandbox: &Sandbox, force: bool) -
 /// Removes what a killed `nucleus` has left behind. What cannot be removed is told of, and is no reason not to start
 /// another sandbox.
 #[expect(clippy::print_stderr, reason = "warnings are for the caller")]
-pub fn sweep(store: &Store, program: &Program, quiet: bool) -> Result<(), anyhow::Error> {
+pub fn sweep(store: &Store, quiet: bool) -> Result<(), anyhow::Error> {
     for name in store.names()? {
         let Ok(Some(sandbox)) = store.left_behind(&name) else {
             continue;
         };
-        let removed = remove(store, program, sandbox, true).and_then(|rest| Ok(rest.finish()?));
+        let removed = remove(store, sandbox, true).and_then(|rest| Ok(rest.finish()?));
         match removed {
             Err(error) if !quiet => {
                 let told = format!("{error:#}").replace('\n', "; ");

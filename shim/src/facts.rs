@@ -9,8 +9,6 @@ use nucleus_policy::KernelVersion;
 use nucleus_sys::clone::enter_network_in_child;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::fs::File;
-use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -28,9 +26,6 @@ pub enum Runtime {
     /// Another one with runc's command line.
     Other,
 }
-
-/// The file that keeps the runtime of a sandbox.
-const RECORD: &str = "runtime.json";
 
 /// What decisions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +121,9 @@ pub struct Program {
     pub kind: Runtime,
     /// Options of each of its commands.
     pub options: Vec<String>,
+    /// Whether it is the `nucleus-runtime` that is beside this program or in `$PATH`, whichever that is later.
+    #[serde(skip)]
+    pub usual: bool,
     /// The network namespace that each of its commands is started in, if not this process's: gVisor takes the network
     /// that it finds, and is reached through sockets in it. Not recorded: the path is another one later.
     #[serde(skip)]
@@ -149,9 +147,33 @@ pub enum Error {
     /// It says of itself nothing that a runtime would.
     #[error("runtime {}: not an OCI runtime: its --version does not begin with NAME version NUMBER", .0.display())]
     NoRuntime(PathBuf),
+    /// What a sandbox was made with is not there any more.
+    #[error("runtime {}: the sandbox was made with it, and it is gone: {}", path.display(), remedy(*.kind))]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+        /// What it was.
+        kind: Runtime,
+    },
+    /// Something else is there.
+    #[error("runtime {}: the sandbox was made with it, and it is another program now: {}", path.display(), remedy(*.kind))]
+    Replaced {
+        /// Where it was.
+        path: PathBuf,
+        /// What it was.
+        kind: Runtime,
+    },
     /// An option for another runtime.
     #[error("{0}: only with --runtime gvisor")]
     OnlyGvisor(&'static str),
+}
+
+/// What helps where a runtime is gone. Our own one's records are the same for each `nucleus-runtime`.
+fn remedy(kind: Runtime) -> &'static str {
+    match kind {
+        Runtime::Native => "put it back, or remove the sandbox with nucleus rm --force",
+        _ => "put it back; nothing else can tell of the sandbox or remove it",
+    }
 }
 
 impl Program {
@@ -194,6 +216,7 @@ impl Program {
             path,
             kind: Runtime::Native,
             options: Vec::new(),
+            usual: true,
             network: None,
         })
         .ok_or(Error::NoNative)
@@ -213,6 +236,7 @@ impl Program {
             },
             path,
             options: Vec::new(),
+            usual: false,
             network: None,
         })
     }
@@ -270,39 +294,6 @@ impl Program {
         all
     }
 
-    /// Notes in a sandbox's directory that it is this one's.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn record(&self, directory: &Path) -> std::io::Result<()> {
-        if self.kind == Runtime::Native {
-            return Ok(());
-        }
-        std::fs::write(directory.join(RECORD), serde_json::to_vec(self)?)
-    }
-
-    /// Whose a sandbox is, if it is not our own runtime's.
-    pub fn recorded(directory: &Path) -> Option<Self> {
-        let mut program: Self = serde_json::from_slice(&std::fs::read(directory.join(RECORD)).ok()?).ok()?;
-        if program.kind == Runtime::Gvisor && directory.join(crate::egress::RECORD).exists() {
-            // The kernel of the sandbox is in it as long as there is anything to be told; it may end at any moment.
-            let pid = std::fs::read_to_string(directory.join("pid")).unwrap_or_default();
-            let held = File::open(format!("/proc/{}/ns/net", pid.trim())).ok();
-            // Open as long as this process: commands outlive what they are made from.
-            let path = |file: File| format!("/proc/{}/fd/{}", std::process::id(), file.into_raw_fd());
-            program.network = held.map(|file| path(file).into());
-        }
-        Some(program)
-    }
-
-    /// Whose a sandbox is.
-    ///
-    /// # Errors
-    /// It is our own runtime's, which is not there.
-    pub fn of_sandbox(directory: &Path) -> Result<Self, Error> {
-        Self::recorded(directory).map_or_else(|| Self::find("native"), Ok)
-    }
-
     /// What it can do.
     pub fn features(&self) -> Features {
         match self.kind {
@@ -337,7 +328,7 @@ impl Program {
 }
 
 /// Which runtime a program says that it is: all known ones begin with name, `version` and number.
-fn kind_of(path: &Path) -> Option<Runtime> {
+pub(crate) fn kind_of(path: &Path) -> Option<Runtime> {
     let output = Command::new(path)
         .arg("--version")
         .stdin(Stdio::null())
@@ -348,6 +339,7 @@ fn kind_of(path: &Path) -> Option<Runtime> {
     let mut words = text.split([' ', '\n']);
     let (name, version) = (words.next()?, words.next()?);
     (version == "version").then_some(match name {
+        "nucleus-runtime" => Runtime::Native,
         "runc" => Runtime::Runc,
         "crun" => Runtime::Crun,
         "runsc" => Runtime::Gvisor,

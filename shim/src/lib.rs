@@ -28,6 +28,7 @@ pub mod kept;
 pub mod kernel_log;
 pub mod landlock;
 pub mod launch;
+pub mod made_with;
 pub mod mode;
 pub mod native;
 pub mod network_keeper;

@@ -107,7 +107,7 @@ impl GvisorPlatform {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Request {
-    /// Name of the sandbox [default: made up]
+    /// Name of the sandbox [default: made up, and printed where it is detached]
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

@@ -1,7 +1,7 @@
 //! The road of `run`: request, mode, policies, bundle, runtime, supervision, and the way back.
 
 use crate::begin::is_checked;
-use crate::cleanup::{remove, sweep};
+use crate::cleanup::{remove, remove_with, sweep};
 use crate::context;
 use crate::decide::{Decided, decide_by};
 use crate::egress::{self, Preparing};
@@ -9,6 +9,7 @@ use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
 use crate::foreign;
 use crate::launch::{self, Launch};
+use crate::made_with;
 use crate::native;
 use crate::reach::Space;
 use crate::request::Request;
@@ -22,7 +23,7 @@ use crate::write::{Place, write_bundle};
 use anyhow::Context;
 use nucleus_policy::CapabilityPolicy;
 use serde_json::json;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Options of `run` that are about this call, not about the sandbox.
@@ -53,6 +54,7 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
         terminal || !request.terminal,
         "terminal: standard input and output are none; --console-socket takes one"
     );
+    let unnamed = request.name.is_none();
     request.name = Some(request.name.unwrap_or_else(launch::made_up_name));
     let program = Program::of(&request)?;
     let waiting = native::start_early(&program, &request, call);
@@ -68,7 +70,7 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
     if request.cgroups_path.is_none() {
         decided.launch.set_group(&store.full_name(&decided.launch.name));
     }
-    sweep(&store, &decided.program, call.quiet)?;
+    sweep(&store, call.quiet)?;
     let mut events = open_events(&decided.launch.name, call.events.as_deref())?;
     let guarded = decided.launch.workspace_guarded.clone();
     let before = guarded.as_deref().map(guard::present).transpose()?;
@@ -95,9 +97,17 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
             )
         });
     if call.detach && outcome.as_ref().is_ok_and(|code| *code == 0) {
+        if unnamed {
+            // A reader that is gone is no reason to end it.
+            let _ = writeln!(std::io::stdout(), "{}", decided.launch.name);
+        }
         return outcome;
     }
-    let removed = remove(&store, &decided.program, sandbox, outcome.is_err());
+    let removed = if decided.program.usual {
+        remove_with(&decided.program, &store, sandbox, outcome.is_err())
+    } else {
+        remove(&store, sandbox, outcome.is_err())
+    };
     let removed = removed.and_then(|rest| Ok(rest.leave()?));
     let reviewed = copy.map_or(Ok(0), |copy| around::look_at(copy, call.quiet));
     let code = outcome?;
@@ -163,7 +173,7 @@ fn in_sandbox(
 ) -> Result<i32, anyhow::Error> {
     let launch = &decided.launch;
     secrets::keep(sandbox.secrets(), &launch.secrets, launch.ids.outside())?;
-    decided.program.record(sandbox.directory())?;
+    made_with::keep(&decided.program, sandbox.directory()).map_err(at("write", sandbox.directory()))?;
     let place = if decided.program.kind != Runtime::Native {
         Place::Apart(sandbox.make_apart()?)
     } else if may_share_root(decided, call) {

@@ -6,6 +6,7 @@ use crate::cleanup;
 use crate::decide::Decided;
 use crate::events::Events;
 use crate::facts::{Program, Runtime};
+use crate::made_with;
 use crate::report::pledge::{self, Kept, Pledge};
 use crate::report::{facts, look, verdict};
 use crate::run::{self, at};
@@ -65,7 +66,7 @@ pub fn start(options: &Start<'_>) -> Result<i32, anyhow::Error> {
     let store = Store::open(options.root.clone())?;
     let sandbox = store.orphan(name)?;
     let sandbox = sandbox.with_context(|| format!("start {name}: another nucleus call is at it"))?;
-    let program = Program::of_sandbox(sandbox.directory())?;
+    let program = made_with::of(sandbox.directory())?;
     let root = store.runtime_root();
     let state = program.state(&root, name)?.map_err(anyhow::Error::msg)?;
     let status = state["status"].as_str().unwrap_or_default();
@@ -88,7 +89,7 @@ pub fn start(options: &Start<'_>) -> Result<i32, anyhow::Error> {
     };
     let started = waiting.begin(&kept, options.report, &mut events);
     if started.is_err() {
-        let removed = cleanup::remove(&store, &program, sandbox, true);
+        let removed = cleanup::remove(&store, sandbox, true);
         let reviewed = copies
             .open(name)
             .map_or(Ok(0), |copy| around::look_at(copy, options.quiet));

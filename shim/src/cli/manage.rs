@@ -1,51 +1,30 @@
-//! What is done to a sandbox that is there: `ps`, `state`, `exec`, `kill`, `stop`, `rm`.
+//! What is done to a sandbox that is there: `ps`, `state`, `kill`, `stop`, `rm`.
 
 use crate::cleanup;
-use crate::delegation;
 use crate::egress;
-use crate::facts::{Program, Runtime};
+use crate::made_with;
 use crate::run;
 use crate::store::Store;
-use crate::supervise::exit_code;
 use crate::workspace::around;
 use crate::workspace::copies::Copies;
-use anyhow::Context;
 use clap::Args;
-use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use nucleus_sys::signal;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde_json::{Value, json};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The runtime that a sandbox was started with.
-fn program_of(store: &Store, name: &str) -> Result<Program, anyhow::Error> {
-    Ok(Program::of_sandbox(&store.directory(name)?)?)
-}
-
-/// A command of it.
+/// A command of the runtime that a sandbox was made with.
 fn runtime(store: &Store, name: &str) -> Result<Command, anyhow::Error> {
-    runtime_behind(store, name, &[])
-}
-
-/// The same, behind words that lead to it.
-fn runtime_behind(store: &Store, name: &str, words: &[OsString]) -> Result<Command, anyhow::Error> {
-    let program = program_of(store, name)?;
-    let Some((first, rest)) = words.split_first() else {
-        return Ok(program.command(&store.runtime_root()));
-    };
-    let mut command = Command::new(first);
-    command
-        .args(rest)
-        .arg(&program.path)
-        .args(program.common(&store.runtime_root()));
-    Ok(command)
+    Ok(made_with::of(&store.directory(name)?)?.command(&store.runtime_root()))
 }
 
 /// The state that the runtime prints; an error text if it has none.
 pub(super) fn state_of(store: &Store, name: &str) -> Result<Result<Value, String>, anyhow::Error> {
-    Ok(program_of(store, name)?.state(&store.runtime_root(), name)?)
+    let program = made_with::of(&store.directory(name)?)?;
+    Ok(program.state(&store.runtime_root(), name)?)
 }
 
 /// The first process of a sandbox, if there is one.
@@ -71,16 +50,23 @@ impl Ps {
     ///
     /// # Errors
     /// The store or the runtime cannot be asked.
+    #[expect(clippy::print_stderr, reason = "warnings are for the caller")]
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         let mut rows = Vec::new();
         for name in store.names()? {
-            let state = state_of(&store, &name)?.unwrap_or_default();
+            let (state, otherwise) = match state_of(&store, &name) {
+                Ok(state) => (state.unwrap_or_default(), "starting or left behind"),
+                Err(error) => {
+                    eprintln!("nucleus: warning: {name}: {}", super::chain(&error));
+                    (Value::Null, "unknown")
+                }
+            };
             let annotation = |key: &str| state["annotations"][key].as_str().unwrap_or("-").to_owned();
             rows.push(json!({
                 "name": name,
-                "status": state["status"].as_str().unwrap_or("starting or left behind"),
-                "pid": state["pid"].as_i64().unwrap_or(0),
+                "status": state["status"].as_str().unwrap_or(otherwise),
+                "pid": run::pid_in(&state).unwrap_or(0),
                 "mode": annotation(crate::bundle::MODE),
             }));
         }
@@ -90,11 +76,12 @@ impl Ps {
         let mut text = format!("{:<24} {:<10} {:>8} {}", "NAME", "STATUS", "PID", "MODE");
         for row in &rows {
             let word = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let pid = row["pid"].as_i64().filter(|pid| *pid > 0);
+            let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
             text += &format!(
-                "\n{:<24} {:<10} {:>8} {}",
+                "\n{:<24} {:<10} {pid:>8} {}",
                 word("name"),
                 word("status"),
-                row["pid"],
                 word("mode")
             );
         }
@@ -131,77 +118,6 @@ impl Name {
     }
 }
 
-/// Run another command in a sandbox.
-#[derive(Debug, Args)]
-pub struct Exec {
-    /// The sandbox
-    name: String,
-    /// Variable for the command
-    #[arg(long, short, value_name = "NAME=VALUE")]
-    env: Vec<String>,
-    /// Working directory
-    #[arg(long, short, value_name = "DIR")]
-    workdir: Option<String>,
-    /// Give it a terminal
-    #[arg(long, short)]
-    tty: bool,
-    /// The command and its arguments
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
-    command: Vec<String>,
-}
-
-impl Exec {
-    /// Runs it, and returns its exit code.
-    ///
-    /// # Errors
-    /// There is no such sandbox.
-    pub fn run(self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
-        let store = Store::open(root)?;
-        let directory = store.directory(&self.name)?;
-        let mut command = if rustix::process::geteuid().is_root() {
-            runtime(&store, &self.name)?
-        } else {
-            self.of_user(&store, &directory)?
-        };
-        command.arg("exec");
-        if Program::recorded(&directory).is_some_and(|program| program.kind == Runtime::Gvisor) {
-            // Others take the user of the workload by themselves; runsc would take root.
-            command.args(["--user", &workload_user(&directory)?]);
-        }
-        command.args(self.env.iter().flat_map(|pair| ["--env", pair]));
-        command.args(self.workdir.iter().flat_map(|path| ["--cwd", path]));
-        command.args(self.tty.then_some("--tty"));
-        command.arg(&self.name).args(&self.command);
-        Ok(exit_code(command.status()?))
-    }
-
-    /// The runtime for a user's sandbox: in its control group, and in its network.
-    fn of_user(&self, store: &Store, directory: &Path) -> Result<Command, anyhow::Error> {
-        let state = state_of(store, &self.name)?;
-        let pid = state.as_ref().ok().and_then(run::pid_in);
-        let way = pid.map_or(Ok(Vec::new()), delegation::way_to).map_err(|group| {
-            anyhow::anyhow!(
-                "exec: this process may not start another in the sandbox's control group: start it in {}",
-                group.display()
-            )
-        })?;
-        let mut command = runtime_behind(store, &self.name, &way)?;
-        if egress::is_users(directory) {
-            state.map_err(anyhow::Error::msg)?;
-            egress::enter_again(pid.context("it has no process")?, &mut command)?;
-        }
-        Ok(command)
-    }
-}
-
-fn workload_user(directory: &Path) -> Result<String, anyhow::Error> {
-    let path = directory.join("config.json");
-    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let config: Value = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
-    let user = &config["process"]["user"];
-    Ok(format!("{}:{}", user["uid"], user["gid"]))
-}
-
 /// Send a signal to a sandbox's first process.
 #[derive(Debug, Args)]
 pub struct Kill {
@@ -220,25 +136,29 @@ impl Kill {
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         store.directory(&self.name)?;
-        send(&store, &self.name, &self.signal)
+        let status = runtime(&store, &self.name)?
+            .args(["kill", &self.name, &self.signal])
+            .status()?;
+        Ok(i32::from(!status.success()))
     }
 }
 
-fn send(store: &Store, name: &str, signal: &str) -> Result<i32, anyhow::Error> {
-    Ok(exit_code(
-        runtime(store, name)?.args(["kill", name, signal]).status()?,
-    ))
-}
-
-/// End a sandbox: SIGTERM, and SIGKILL after a while.
+/// End sandboxes: SIGTERM, and SIGKILL after a while.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A command that is a sandbox's first process takes SIGTERM only if it asks for it: most programs end after the time alone.
+With run --init they end at once. One that waits for its start is ended at once.")]
 pub struct Stop {
-    /// The sandbox
-    name: String,
+    /// The sandboxes
+    #[arg(required = true)]
+    names: Vec<String>,
     /// Time between SIGTERM and SIGKILL: a number with s, m or h
     #[arg(long, short, alias = "time", value_name = "TIME", default_value = "10s", value_parser = grace)]
     timeout: Duration,
 }
+
+/// How long an end may take after SIGKILL.
+const END: Duration = Duration::from_secs(10);
 
 /// A time, or none at all.
 fn grace(text: &str) -> Result<Duration, String> {
@@ -249,42 +169,97 @@ fn grace(text: &str) -> Result<Duration, String> {
 }
 
 impl Stop {
-    /// Ends it; returns when it has ended or SIGKILL was sent.
+    /// Ends them; returns when they have ended.
     ///
     /// # Errors
-    /// There is no such sandbox.
+    /// There is no such sandbox, or it does not end.
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
-        store.directory(&self.name)?;
-        let code = send(&store, &self.name, "TERM")?;
-        if code != 0 {
-            return Ok(code);
-        }
-        let deadline = Instant::now() + self.timeout;
-        while is_running(&store, &self.name)? {
-            if Instant::now() >= deadline {
-                let _ = runtime(&store, &self.name)?
-                    .args(["kill", "--all", &self.name, "KILL"])
+        Ok(for_each(&self.names, |name| self.stop(&store, name)))
+    }
+
+    fn stop(&self, store: &Store, name: &str) -> Result<(), anyhow::Error> {
+        let state = state_of(store, name)?.map_err(anyhow::Error::msg)?;
+        match state["status"].as_str() {
+            Some("stopped") => return Ok(()),
+            // No program is there to hear SIGTERM, and gVisor sends it no signal.
+            Some("created") => {
+                if let Some(process) = process_of(store, name)? {
+                    let _ = signal::pidfd_send_signal(process.as_fd(), Signal::KILL.as_raw());
+                }
+            }
+            _ => {
+                let mut term = runtime(store, name)?;
+                let sent = term.args(["kill", name, "TERM"]).stdin(Stdio::null()).output()?;
+                let time = if sent.status.success() {
+                    self.timeout
+                } else {
+                    Duration::ZERO
+                };
+                if has_ended(store, name, time)? {
+                    return Ok(());
+                }
+                let told = String::from_utf8_lossy(&sent.stderr);
+                anyhow::ensure!(sent.status.success(), "stop {name}: {}", told.trim_end());
+                // It may end meanwhile.
+                let mut kill = runtime(store, name)?;
+                kill.args(["kill", "--all", name, "KILL"])
                     .stderr(Stdio::null())
                     .status()?;
-                break;
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(0)
+        anyhow::ensure!(
+            has_ended(store, name, END)?,
+            "stop {name}: it has not ended {} seconds after SIGKILL",
+            END.as_secs()
+        );
+        Ok(())
     }
+}
+
+/// Waits for the end.
+fn has_ended(store: &Store, name: &str, time: Duration) -> Result<bool, anyhow::Error> {
+    let deadline = Instant::now() + time;
+    // Where its nucleus run is there still, that removes it.
+    while store.directory(name).is_ok()
+        && status_of(store, name).is_ok_and(|status| status.is_some_and(|status| status != "stopped"))
+    {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
+}
+
+/// Does it to each of them, and tells what failed. The exit code.
+#[expect(
+    clippy::print_stderr,
+    reason = "each error is told where the next one is tried"
+)]
+fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<(), anyhow::Error>) -> i32 {
+    let mut code = 0;
+    for name in names {
+        if let Err(error) = act(name) {
+            eprintln!("nucleus: {}", super::chain(&error));
+            code = 1;
+        }
+    }
+    code
 }
 
 /// Removes a sandbox whose supervisor was killed; one that is detached stays.
 pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow::Error> {
     if let Some(sandbox) = store.left_behind(name)? {
-        cleanup::remove(store, &Program::find("native")?, sandbox, true)?.finish()?;
+        cleanup::remove(store, sandbox, true)?.finish()?;
     }
     Ok(())
 }
 
-fn is_running(store: &Store, name: &str) -> Result<bool, anyhow::Error> {
-    Ok(state_of(store, name)?.is_ok_and(|state| state["status"] != "stopped"))
+/// What the runtime says that it is, if it knows of it.
+fn status_of(store: &Store, name: &str) -> Result<Option<String>, anyhow::Error> {
+    let state = state_of(store, name)?.unwrap_or_default();
+    Ok(state["status"].as_str().map(str::to_owned))
 }
 
 /// Remove sandboxes; with --force running ones too.
@@ -306,24 +281,29 @@ impl Rm {
     pub fn run(&self, root: Option<PathBuf>, quiet: bool) -> Result<i32, anyhow::Error> {
         let copies = Copies::of(root.as_deref());
         let store = Store::open(root)?;
-        let program = Program::find("native")?;
-        for name in &self.names {
-            let orphan = match store.orphan(name) {
-                // As `rm -f` has it: it is not there, and that is what was asked for.
-                Err(crate::store::Error::Unknown(_)) if self.force => continue,
-                orphan => orphan?,
-            };
-            let Some(sandbox) = orphan else {
-                anyhow::bail!("{name}: its nucleus run is there still; nucleus stop {name} ends it");
-            };
-            if !self.force && is_running(&store, name)? {
-                anyhow::bail!("{name}: it is running; nucleus stop {name} ends it, rm --force too");
-            }
-            cleanup::remove(&store, &program, sandbox, true)?.finish()?;
+        Ok(for_each(&self.names, |name| {
+            self.remove(&store, name)?;
             if let Ok(copy) = copies.open(name) {
                 around::look_at(copy, quiet)?;
             }
+            Ok(())
+        }))
+    }
+
+    fn remove(&self, store: &Store, name: &str) -> Result<(), anyhow::Error> {
+        let orphan = match store.orphan(name) {
+            // As `rm -f` has it: it is not there, and that is what was asked for.
+            Err(crate::store::Error::Unknown(_)) if self.force => return Ok(()),
+            orphan => orphan?,
+        };
+        let Some(sandbox) = orphan else {
+            anyhow::bail!("{name}: its nucleus run is there still; nucleus stop {name} ends it");
+        };
+        if !self.force
+            && let Some(status) = status_of(store, name)?.filter(|status| status != "stopped")
+        {
+            anyhow::bail!("{name}: it is {status}; nucleus stop {name} ends it, rm --force too");
         }
-        Ok(0)
+        Ok(cleanup::remove(store, sandbox, true)?.finish()?)
     }
 }

@@ -5,6 +5,7 @@ pub mod attest;
 pub mod bundle;
 pub mod docs;
 pub mod doctor;
+pub mod exec;
 pub mod logs;
 pub mod manage;
 pub mod policy;
@@ -57,7 +58,7 @@ enum Command {
     /// Print the state of a sandbox as JSON
     State(manage::Name),
     /// Run another command in a sandbox
-    Exec(manage::Exec),
+    Exec(exec::Exec),
     /// Print what a detached sandbox has written
     Logs(logs::Logs),
     /// Connect to the terminal, or the output, of a detached sandbox
@@ -89,7 +90,7 @@ enum Command {
     },
     /// Send a signal to a sandbox's first process
     Kill(manage::Kill),
-    /// End a sandbox: SIGTERM, and SIGKILL after a while
+    /// End sandboxes: SIGTERM, and SIGKILL after a while
     Stop(manage::Stop),
     /// Remove sandboxes; with --force running ones too
     Rm(manage::Rm),

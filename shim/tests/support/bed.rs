@@ -70,11 +70,12 @@ impl Space {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// What of sandboxes is there: links, routes, rules, files. crun makes `/run/crun` for itself, whatever its root is.
+    /// What of sandboxes is there: links, routes, rules, files. crun makes `/run/crun` for itself, whatever its root is;
+    /// the directory of ranges of ids stays, what is in it does not.
     pub fn left(&self) -> String {
         self.sh(
             "ip -o link | grep nucleus || true; ip route | grep nucleus || true; ip -6 route | grep nucleus || true
-             nft list ruleset; find /run -mindepth 1 -not -path /run/crun",
+             nft list ruleset; find /run -mindepth 1 -not -path /run/crun -not -path /run/nucleus -not -path /run/nucleus/ids",
         )
     }
 
