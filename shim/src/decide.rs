@@ -11,22 +11,28 @@ use crate::request::Request;
 use crate::skeleton::Skeleton;
 use nucleus_policy::VerifiedPolicy;
 use oci_spec::runtime::Spec;
-use std::fmt::Write as _;
 use std::path::Path;
 
-/// A request that its mode refuses.
+/// A request that its mode refuses, and what is wrong with its policies besides.
 #[derive(Debug)]
-pub struct Refused(pub Vec<Violation>);
+pub struct Refused {
+    violations: Vec<Violation>,
+    policies: Option<policy::Error>,
+}
 
 impl std::error::Error for Refused {}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = String::from("the request is refused");
-        for violation in &self.0 {
-            write!(text, "\n  {violation}")?;
+        f.write_str("the request is refused")?;
+        for violation in &self.violations {
+            write!(f, "\n  {violation}")?;
         }
-        f.write_str(&text)
+        let policies = self.policies.as_ref().map(policy::Error::told);
+        for fault in policies.iter().flat_map(|text| text.lines()) {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
     }
 }
 
@@ -74,12 +80,16 @@ pub fn decide_by(
         Ok(launch) => launch,
         Err(faults) => {
             violations.extend(faults);
-            return Err(Refused(violations).into());
+            let policies = policy.err();
+            return Err(Refused { violations, policies }.into());
         }
     };
     let policy = match policy {
         Err(error) if violations.is_empty() => return Err(error.into()),
-        Err(_) => return Err(Refused(violations).into()),
+        Err(error) => {
+            let policies = Some(error);
+            return Err(Refused { violations, policies }.into());
+        }
         Ok(policy) => policy,
     };
     let mut decided = Decided {
@@ -96,7 +106,8 @@ pub fn decide_by(
         violations.extend(lost);
     }
     if !violations.is_empty() {
-        return Err(Refused(violations).into());
+        let policies = None;
+        return Err(Refused { violations, policies }.into());
     }
     // Last, because it may read all of a root file system.
     decided.rootfs = Attested::of(request, &decided.launch, quiet)?;

@@ -13,6 +13,17 @@ pub fn name(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A host name, `sethostname(2)`: it goes into files of one word a column.
+pub fn hostname(text: &str) -> Result<(), String> {
+    const LONGEST: usize = 64;
+    if text.is_empty() || text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{text:?}: not one to {LONGEST} letters, digits and signs"
+        ));
+    }
+    Ok(())
+}
+
 /// Bytes: a number, with K, M or G (powers of 1024) behind it.
 pub fn size(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?}: not a size such as 512M");
@@ -157,6 +168,14 @@ mod tests {
         assert_eq!(volume("/a:/b:rw"), Ok(("/a", "/b", true)));
         for text in ["/a", ":/b", "/a:/b:rx"] {
             assert!(volume(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn host_names() {
+        assert!(hostname("sand-box.example_1").is_ok() && hostname(&"a".repeat(64)).is_ok());
+        for text in ["", "a b", "a\nb", "\u{e4}", &"a".repeat(65)] {
+            assert!(hostname(text).is_err(), "{text}");
         }
     }
 

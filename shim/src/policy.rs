@@ -16,6 +16,16 @@ pub enum Error {
     Policy(#[from] Errors),
 }
 
+impl Error {
+    /// In words, with what is behind it: a line for each fault.
+    pub fn told(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 /// Loads the policies: of the lock file, then of the flags, then the built-in ones. `landlock` tells whether the
 /// runtime enforces such a policy, `kernel` for which version conditions are decided.
 ///

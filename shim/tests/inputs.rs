@@ -81,6 +81,12 @@ const TABLE: &[(&[&str], &str)] = &[
         &["run", "--secret", "/nowhere:/x", "--", "true"],
         "secret: /nowhere",
     ),
+    // It has no end.
+    (
+        &["run", "--secret", "/dev/zero:/x", "--", "true"],
+        "secret: /dev/zero: not a regular file",
+    ),
+    (&["run", "--hostname", "two words", "--", "true"], "hostname: "),
     (&["run", "--env", "=x", "--", "true"], "env: "),
     (
         &["run", "--env", "NO_SUCH_VARIABLE_HERE", "--", "true"],

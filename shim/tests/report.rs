@@ -158,6 +158,34 @@ fn every_lie_at_create_is_caught_at_start() {
     }
 }
 
+/// A program has what the kernel leaves it of them when it is executed, which is not what the policy keeps.
+#[test]
+fn capabilities_that_a_policy_keeps_are_what_is_expected() {
+    let Some(place) = Place::new() else { return };
+    let policy = place.path("caps.toml");
+    let path = policy.to_str().expect("UTF-8");
+    let set = r#"["CAP_KILL", "CAP_SYS_ADMIN"]"#;
+    let some = format!("bounding = {set}\npermitted = {set}\neffective = [\"CAP_KILL\"]\n");
+    let every = format!("{some}inheritable = [\"CAP_KILL\"]\nambient = [\"CAP_KILL\"]\n");
+    let kept = format!("keep = {set}\n");
+    for (text, user, effective) in [
+        (kept.as_str(), "1000", "0000000000000000"),
+        (&kept, "0", "0000000000200020"),
+        (&some, "1000", "0000000000000000"),
+        (&some, "0", "0000000000200020"),
+        (&every, "1000", "0000000000000020"),
+    ] {
+        fs::write(&policy, text).expect("write");
+        let options = ["--mode", "strict-agent", "--caps-policy", path, "--user", user];
+        let finished = place.sh(&options, "grep CapEff /proc/self/status");
+        assert_eq!(finished.exits(0), format!("CapEff:\t{effective}\n"), "{text} {user}");
+    }
+    // A runtime that gives more is found out.
+    let runtime = liar(&place, "p1['capabilities']['bounding'].append('CAP_NET_ADMIN')");
+    let options = ["--caps-policy", path];
+    run(&place, &runtime, "strict-agent", &options).fails_with(&["capabilities CapBnd: expected "]);
+}
+
 /// The limit of processes that everybody has who asks for none.
 #[test]
 fn the_limit_of_processes_is_looked_at_too() {

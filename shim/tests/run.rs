@@ -2,6 +2,7 @@
 
 mod support;
 
+use rustix::fs::{CWD, FileType, Mode};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use support::{Place, events, eventually};
@@ -84,6 +85,15 @@ fn a_secret_is_in_memory_for_the_workload_alone() {
         .flatten()
         .any(|entry| entry.file_name().to_string_lossy().contains("keeper"));
     assert!(!left, "the secret stays in memory");
+    // Nobody is waited for, and the host's memory is not filled.
+    let (pipe, large) = (place.path("pipe"), place.path("large"));
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::from(0o600), 0).expect("mkfifo");
+    let file = fs::File::create(&large).expect("create");
+    file.set_len((1 << 20) + 1).expect("ftruncate");
+    for (source, what) in [(pipe, "not a regular file"), (large, "more than 1048576 bytes")] {
+        let secret = format!("{}:/run/secrets/token", source.display());
+        place.sh(&["--secret", &secret], "true").fails_with(&["secret: ", what]);
+    }
 }
 
 #[test]
@@ -223,6 +233,26 @@ fn what_is_wrong_with_a_request_is_told_at_once_and_leaves_nothing() {
     place
         .nucleus(&["run", "--mode", "production", "--network", "host", "--", "true"])
         .fails_with(&["network:", "rootfs:", "user:", "memory:"]);
+    // What is wrong with the policies belongs to it: each of them, a pin that production demands among it.
+    let (profile, caps) = (place.path("seccomp.json"), place.path("caps.toml"));
+    fs::write(&profile, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).expect("write");
+    fs::write(&caps, "keep = [\"CAP_NOTHING\"]\n").expect("write");
+    let (profile, caps) = (profile.to_str().expect("UTF-8"), caps.to_str().expect("UTF-8"));
+    let options = ["--mode", "production", "--seccomp-profile", profile];
+    let policies = ["--caps-policy", caps, "--landlock-policy", "/nowhere.toml"];
+    place
+        .nucleus(&[&["run"], &options[..], &policies, &["--", "true"]].concat())
+        .fails_with(&[
+            "\n  rootfs: ",
+            "\n  memory: ",
+            "\n  seccomp policy",
+            "it must be pinned",
+            "\n  capabilities policy",
+            "\n  landlock policy \"/nowhere.toml\": cannot be read",
+        ]);
+    place
+        .sh(&["--memory", "lots", "--policy-lock-sha256", "abc"], "true")
+        .fails_with(&["\n  memory: ", "\n  policy-lock-sha256: not a SHA-256 digest"]);
     place
         .nucleus(&[
             "run",

@@ -181,6 +181,8 @@ pub fn resolve(
     let mut faults = Faults::default();
     let name = request.name.clone().unwrap_or_else(made_up_name);
     faults.note("name", parse::name(&name));
+    let hostname = request.hostname.clone().unwrap_or_else(|| "sandbox".into());
+    faults.note("hostname", parse::hostname(&hostname));
     if request.command.is_empty() {
         faults.push(
             "command",
@@ -227,7 +229,7 @@ pub fn resolve(
         command: request.command.clone(),
         env: Vec::new(),
         workdir: String::new(),
-        hostname: request.hostname.clone().unwrap_or_else(|| "sandbox".into()),
+        hostname,
         ids,
         additional_groups: request.additional_group.clone(),
         root: root(request, &mut faults),

@@ -4,6 +4,7 @@ use super::{Bind, CONTEXT, Faults, Launch, Root, WORKSPACE};
 use crate::mode::Weaker;
 use crate::parse;
 use crate::request::{ContextMode, Request, WorkspaceMode};
+use crate::secrets;
 use crate::workspace::guard::Guard;
 use nucleus_policy::Digest;
 use std::os::unix::fs::MetadataExt;
@@ -141,9 +142,9 @@ pub(super) fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults)
     for text in &request.secret {
         let found = parse::pair(text).and_then(|(source, destination)| {
             let found = bind(Path::new(source), destination, false, false)?;
-            if found.directory {
-                return Err(format!("{source}: a directory"));
-            }
+            let metadata = found.source.metadata().map_err(|error| error.to_string());
+            let fits = metadata.and_then(|metadata| secrets::fits(&metadata));
+            fits.map_err(|what| format!("{source}: {what}"))?;
             Ok((found.source, found.destination))
         });
         launch.secrets.extend(faults.note("secret", found));

@@ -5,7 +5,7 @@ use super::probe::{self, Probe};
 use crate::launch::Launch;
 use crate::mode::Landlock;
 use nucleus_policy::landlock::annotation::Annotation;
-use oci_spec::runtime::{Capability, PosixRlimitType, Spec};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, PosixRlimitType, Spec};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -190,14 +190,7 @@ impl Table {
         let or_own = launch.ids.groups.2 == 1;
         self.add("supplementary groups", What::Groups { ids, or_own });
         let sets = process.and_then(|process| process.capabilities().as_ref());
-        for (field, set) in [
-            ("CapBnd", sets.and_then(|sets| sets.bounding().as_ref())),
-            ("CapPrm", sets.and_then(|sets| sets.permitted().as_ref())),
-            ("CapEff", sets.and_then(|sets| sets.effective().as_ref())),
-            ("CapInh", sets.and_then(|sets| sets.inheritable().as_ref())),
-            ("CapAmb", sets.and_then(|sets| sets.ambient().as_ref())),
-        ] {
-            let bits = set.into_iter().flatten().fold(0, |bits, one| bits | bit(*one));
+        for (field, bits) in after_exec(sets, launch.ids.uid == 0) {
             self.add(
                 format!("capabilities {field}"),
                 What::Status(field.into(), format!("{bits:016x}")),
@@ -421,6 +414,30 @@ fn mount(mount: &oci_spec::runtime::Mount) -> Mount {
         super_options: hidden.into_iter().collect(),
         recursive: has("rbind"),
     }
+}
+
+/// The sets of a process that starts with these ones and executes its program, where nothing gives it new privileges
+/// (capabilities(7), prctl(2)): root gets back all that it may have, everybody else keeps what is ambient.
+fn after_exec(sets: Option<&LinuxCapabilities>, root: bool) -> [(&'static str, u64); 5] {
+    let bits = |set: Option<&Option<Capabilities>>| {
+        let set = set.and_then(Option::as_ref);
+        set.into_iter().flatten().fold(0, |bits, one| bits | bit(*one))
+    };
+    let bounding = bits(sets.map(LinuxCapabilities::bounding));
+    let inheritable = bits(sets.map(LinuxCapabilities::inheritable));
+    let ambient = bits(sets.map(LinuxCapabilities::ambient));
+    let permitted = if root {
+        bits(sets.map(LinuxCapabilities::permitted)) & (bounding | inheritable)
+    } else {
+        ambient
+    };
+    [
+        ("CapBnd", bounding),
+        ("CapPrm", permitted),
+        ("CapEff", permitted),
+        ("CapInh", inheritable),
+        ("CapAmb", ambient),
+    ]
 }
 
 /// The capability's bit, `capabilities(7)`.

@@ -9,6 +9,8 @@ echo evil > .git/hooks/pre-commit; chmod 755 .git/hooks/pre-commit; echo evil >>
 mkdir -p nested/.git/hooks .vscode; echo evil > nested/.git/config; echo evil > nested/.git/HEAD
 echo evil > .vscode/tasks.json; echo evil > .envrc; echo evil > .nucleus.toml; echo evil > .GITMODULES
 mkdir -p bare/objects bare/refs; echo evil > bare/HEAD; echo evil > bare/config
+mkdir -p half rest/objects rest/refs; echo 'ref: refs/heads/main' > half/HEAD; echo ../rest > half/commondir
+printf '[alias]\n\tst = !echo evil\n' > rest/config
 ln -s /etc/shadow absolute; ln -s ../../../../etc/shadow relative; ln -s src/../.. winding
 ln -sfn /etc src/out; ln -s src/out/shadow through; ln -s .. src/parent; ln -s src/parent/../../x chained
 mkfifo fifo; cp /bin/true setuid; chmod 6755 setuid; chmod 1777 src
@@ -37,6 +39,7 @@ fn a_hostile_tree_brings_nothing_in_unasked() {
         "A .GITMODULES",
         "A bare/config",
         "A bare/HEAD",
+        "A half/commondir",
         "A absolute -> /etc/shadow",
         "A relative -> ",
         "A winding -> ",
@@ -55,6 +58,7 @@ fn a_hostile_tree_brings_nothing_in_unasked() {
         ".nucleus.toml",
         "bare/config",
         "nested/.git/HEAD",
+        "half/commondir",
         "absolute",
         "relative",
         "winding",
@@ -68,6 +72,12 @@ fn a_hostile_tree_brings_nothing_in_unasked() {
             "{path} came in"
         );
     }
+    // A repository in two directories, neither of which is one: Git would take the configuration of the other.
+    let git = Command::new("git")
+        .args(["-C", workspace.join("half").to_str().expect("UTF-8"), "st"])
+        .output()
+        .expect("git");
+    assert!(!String::from_utf8_lossy(&git.stdout).contains("evil"), "{git:?}");
     assert!(workspace.join(".git/hooks/sample").exists());
     assert_eq!(
         fs::read_to_string(workspace.join(".envrc")).expect("read"),
