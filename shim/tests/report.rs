@@ -9,7 +9,7 @@ use std::path::Path;
 use support::{Place, liar};
 
 /// What the script does, and the promise that it breaks.
-const LIES: [(&str, &str); 34] = [
+const LIES: [(&str, &str); 37] = [
     ("del l['seccomp']", "seccomp mode"),
     ("del l['seccomp']", "seccomp filter"),
     (
@@ -46,6 +46,16 @@ const LIES: [(&str, &str); 34] = [
     ),
     ("l['maskedPaths'].remove('/proc/acpi')", "masked /proc/acpi"),
     ("l['readonlyPaths'].remove('/proc/sys')", "read-only /proc/sys"),
+    (
+        "c['mounts'].append({'destination': '/proc/bus', 'type': 'bind', 'source': '/etc', 'options': ['bind', 'ro']})",
+        "read-only /proc/bus",
+    ),
+    (
+        "l['maskedPaths'].remove('/proc/acpi'); \
+         c['mounts'].append({'destination': '/proc/acpi', 'type': 'bind', 'source': '/dev/shm', 'options': ['bind', 'ro']})",
+        "masked /proc/acpi",
+    ),
+    ("os.dup2(os.open('/', os.O_RDONLY), 0)", "descriptors"),
     ("l['resources']['memory']['limit'] *= 2", "memory limit"),
     ("del l['resources']['pids']", "process limit"),
     ("l['resources']['cpu']['quota'] = 100000", "processor limit"),

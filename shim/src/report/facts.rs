@@ -1,13 +1,17 @@
 //! What the kernel shows of a process. The parsers are pure; [`Facts::read`] reads.
 
+use rustix::fs::{Mode, OFlags, open};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// One line of `/proc/<pid>/mountinfo`, `proc_pid_mountinfo(5)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mount {
+    /// The kernel's number for it.
+    pub id: String,
     /// `major:minor` of the file system.
     pub device: String,
     /// What of the file system is mounted.
@@ -80,8 +84,10 @@ pub struct Facts {
     pub interfaces: Vec<String>,
     /// The rules of its network namespace, where they are asked for.
     pub rules: String,
-    /// Open descriptors and what they are.
-    pub descriptors: BTreeMap<i32, String>,
+    /// Open descriptors, and whether they are directories.
+    pub descriptors: BTreeMap<i32, bool>,
+    /// The working directory, and the number of its mount.
+    pub working_directory: (String, String),
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
     /// Contents of the limit files of its control groups, by file name, and disk where each has a line.
@@ -138,11 +144,14 @@ impl Facts {
             oom_score_adj: number(&of("oom_score_adj")?),
             ..Self::default()
         };
-        let descriptors = links(&PathBuf::from(format!("/proc/{pid}/fd")))?;
-        facts.descriptors = descriptors
-            .into_iter()
-            .filter_map(|(number, to)| Some((number.parse().ok()?, to)))
-            .collect();
+        let descriptors = PathBuf::from(format!("/proc/{pid}/fd"));
+        for number in links(&descriptors)?.into_keys() {
+            let is_directory = descriptors.join(&number).is_dir();
+            facts
+                .descriptors
+                .extend(number.parse().map(|number: i32| (number, is_directory)));
+        }
+        facts.working_directory = directory(&PathBuf::from(format!("/proc/{pid}/cwd")))?;
         for (controller, file) in LIMIT_FILES {
             if let Some(path) = facts.cgroup_file(controller, file)
                 && let Ok(value) = std::fs::read_to_string(path)
@@ -236,6 +245,17 @@ fn links(directory: &Path) -> Result<BTreeMap<String, String>, (PathBuf, io::Err
     Ok(found)
 }
 
+/// What a link of `/proc` to a directory leads to, and the number of the mount that it lies in.
+fn directory(link: &Path) -> Result<(String, String), (PathBuf, io::Error)> {
+    let at = |error| (link.to_owned(), error);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = open(link, flags, Mode::empty()).map_err(|errno| at(errno.into()))?;
+    let known = text(Path::new(&format!("/proc/self/fdinfo/{}", opened.as_raw_fd())))?;
+    let to = std::fs::read_link(link).map_err(at)?;
+    let mount = status(&known).remove("mnt_id").unwrap_or_default();
+    Ok((to.to_string_lossy().into_owned(), mount))
+}
+
 fn number(text: &str) -> i32 {
     text.trim().parse().unwrap_or(i32::MIN)
 }
@@ -259,8 +279,9 @@ pub fn mounts(text: &str) -> Vec<Mount> {
 
 fn mount(line: &str) -> Option<Mount> {
     let (mount, file_system) = line.split_once(" - ")?;
-    let mut words = mount.split(' ').skip(2);
-    let device = words.next()?.to_owned();
+    let mut words = mount.split(' ');
+    let id = words.next()?.to_owned();
+    let device = words.nth(1)?.to_owned();
     let root = unescape(words.next()?);
     let point = unescape(words.next()?);
     let options = list(words.next()?);
@@ -268,6 +289,7 @@ fn mount(line: &str) -> Option<Mount> {
     let kind = words.next()?.to_owned();
     let super_options = list(words.nth(1)?);
     Some(Mount {
+        id,
         device,
         root,
         point,

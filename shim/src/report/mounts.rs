@@ -138,7 +138,7 @@ pub fn no_other(mounts: &[Mount], covered: &[String], facts: &Facts) -> Answer {
         };
         // The host's own node of that name, or a terminal of the container's.
         let device = point.strip_prefix("/dev/").filter(|name| DEVICES.contains(name));
-        let is_node = device.is_some_and(|name| seen.root == format!("/{name}") || seen.kind == "devpts");
+        let is_node = device.is_some_and(|name| is_hosts_device(name, seen, facts) || seen.kind == "devpts");
         point == "/"
             || is_node
             || covered.iter().any(|path| path == point)
@@ -160,6 +160,11 @@ pub fn no_other(mounts: &[Mount], covered: &[String], facts: &Facts) -> Answer {
     ("none".to_owned(), found, others.is_empty())
 }
 
+/// Whether a mount is of this host's own device node of that name.
+fn is_hosts_device(name: &str, seen: &Seen, facts: &Facts) -> bool {
+    same_origin(seen, origin(&Path::new("/dev").join(name), facts).as_ref())
+}
+
 /// A hidden path: the null device, or an empty file system that nobody can write.
 pub fn masked(path: &str, facts: &Facts) -> Answer {
     let expected = "nothing to read".to_owned();
@@ -168,19 +173,30 @@ pub fn masked(path: &str, facts: &Facts) -> Answer {
     }
     let found = at(path, facts);
     let kept = found.is_some_and(|found| {
-        let null = found.root == "/null" && (found.kind == "devtmpfs" || found.kind == "tmpfs");
-        null || found.root == "/" && found.kind == "tmpfs" && found.has("ro")
+        let empty = found.root == "/" && found.kind == "tmpfs" && found.has("ro");
+        let is_hosts = || facts.own_mounts.iter().any(|own| own.device == found.device);
+        is_hosts_device("null", found, facts) || empty && !is_hosts()
     });
     (expected, show(found), kept)
 }
 
-/// A path that nobody can write.
+/// A path that nobody can write: what the mount around it has there, and nothing else.
 pub fn read_only(path: &str, facts: &Facts) -> Answer {
     let expected = "ro".to_owned();
     if !facts.existing.iter().any(|one| one == path) {
         return (expected, "not there on this kernel".to_owned(), true);
     }
     let found = at(path, facts);
-    let kept = found.is_some_and(|found| found.has("ro"));
+    let around = Path::new(path)
+        .ancestors()
+        .skip(1)
+        .find_map(|point| at(point.to_str()?, facts).map(|mount| (point, mount)));
+    let is_its = |found: &Seen| {
+        around.is_some_and(|(point, mount)| {
+            let below = Path::new(path).strip_prefix(point).unwrap_or(Path::new(""));
+            found.device == mount.device && Path::new(&found.root) == Path::new(&mount.root).join(below)
+        })
+    };
+    let kept = found.is_some_and(|found| found.has("ro") && is_its(found));
     (expected, show(found), kept)
 }

@@ -66,8 +66,12 @@ pub enum What {
     Interfaces(String),
     /// The rules in force in its network namespace, as they were made: `nucleus_network::nftables::in_force`.
     EgressRules(String),
-    /// No descriptor but the standard streams.
+    /// No descriptor but the standard streams, and none of them a directory.
     Descriptors,
+    /// The working directory lies in one of its mounts.
+    WorkingDirectory,
+    /// It is the first process of its namespace.
+    FirstProcess,
     /// The kernel does not spare it more than this process when memory runs out.
     OomScore,
     /// A system call gives this.
@@ -196,7 +200,9 @@ impl Table {
                 What::Status(field.into(), format!("{bits:016x}")),
             );
         }
+        self.add("first process", What::FirstProcess);
         self.add("descriptors", What::Descriptors);
+        self.add("working directory", What::WorkingDirectory);
         self.add("out-of-memory score", What::OomScore);
     }
 

@@ -86,9 +86,24 @@ fn check(promise: &Promise, maker: &Maker, facts: &Facts) -> Finding {
         What::Interfaces(names) => same(names, &facts.interfaces.join(" ")),
         What::EgressRules(rules) => same(rules, &facts.rules),
         What::Descriptors => {
-            let found: Vec<String> = facts.descriptors.keys().map(ToString::to_string).collect();
-            let kept = facts.descriptors.keys().all(|number| *number <= 2);
+            let show = |(number, is_directory): (&i32, &bool)| match is_directory {
+                true => format!("{number} (a directory)"),
+                false => number.to_string(),
+            };
+            let found: Vec<String> = facts.descriptors.iter().map(show).collect();
+            let may = |(number, is_directory): (&i32, &bool)| *number <= 2 && !is_directory;
+            let kept = facts.descriptors.iter().all(may);
             ("0 1 2".to_owned(), found.join(" "), kept)
+        }
+        What::WorkingDirectory => {
+            let (path, mount) = &facts.working_directory;
+            let kept = facts.mounts.iter().any(|one| one.id == *mount);
+            ("in a mount of its own".to_owned(), path.clone(), kept)
+        }
+        What::FirstProcess => {
+            let found = field_of(&facts.status, "NSpid");
+            let kept = found.split(' ').next_back() == Some("1");
+            ("1 in its namespace".to_owned(), found.to_owned(), kept)
         }
         What::OomScore => {
             let (found, own) = (facts.oom_score_adj, maker.oom_score_adj);
@@ -238,13 +253,14 @@ mod tests {
     /// A process of a sandbox that keeps every promise of [`kept`].
     fn sandbox() -> Facts {
         let own = "1 1 8:1 / / rw - ext4 /dev/sda rw\n2 1 8:2 / /srv/data rw - ext4 /dev/sdb rw\n\
-                   3 2 8:3 / /srv/data/more rw - ext4 /dev/sdc rw\n4 1 0:9 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+                   3 2 8:3 / /srv/data/more rw - ext4 /dev/sdc rw\n4 1 0:9 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+                   5 1 0:6 / /dev rw - devtmpfs devtmpfs rw\n6 1 0:7 / /dev/shm rw - tmpfs tmpfs rw\n";
         let seen = "5 1 8:1 /srv/root / ro - ext4 /dev/sda rw\n6 5 0:4 / /proc rw,nosuid - proc proc rw,hidepid=invisible\n\
                     7 5 8:2 / /data ro,nosuid - ext4 /dev/sdb rw\n8 7 8:3 / /data/more ro,nosuid - ext4 /dev/sdc rw\n\
                     9 6 0:6 /null /proc/keys rw - devtmpfs devtmpfs rw\n10 6 0:4 /sys /proc/sys ro - proc proc rw\n\
                     11 5 0:6 /null /dev/null rw - devtmpfs devtmpfs rw\n";
         Facts {
-            status: facts::status("Groups:\t4 5\nSeccomp_filters:\t2\nNoNewPrivs:\t1\n"),
+            status: facts::status("NSpid:\t9\t1\nGroups:\t4 5\nSeccomp_filters:\t2\nNoNewPrivs:\t1\n"),
             mounts: facts::mounts(seen),
             own_mounts: facts::mounts(own),
             cgroups: facts::cgroups("0::/nucleus/a\n"),
@@ -254,7 +270,8 @@ mod tests {
             landlock: Some(r#"{"status":"full","abi":3,"missing":[]}"#.into()),
             interfaces: vec!["lo".into()],
             rules: "policy drop".into(),
-            descriptors: [(0, String::new()), (2, String::new())].into(),
+            descriptors: [(0, false), (2, false)].into(),
+            working_directory: ("/data".into(), "7".into()),
             probes: [("call".to_owned(), -1), ("right".to_owned(), EACCES)].into(),
             ..Facts::default()
         }
@@ -379,6 +396,11 @@ mod tests {
             ("other", other(), |facts| {
                 facts
                     .mounts
+                    .extend(facts::mounts("12 5 0:7 /null /dev/null ro - tmpfs a rw\n"))
+            }),
+            ("other", other(), |facts| {
+                facts
+                    .mounts
                     .extend(facts::mounts("12 5 8:9 / /data/hidden ro - ext4 a rw\n"))
             }),
             ("masked", What::Masked("/proc/keys".into()), |facts| {
@@ -387,8 +409,20 @@ mod tests {
             ("masked", What::Masked("/proc/keys".into()), |facts| {
                 facts.mounts[4].root = "/zero".into()
             }),
+            ("masked", What::Masked("/proc/keys".into()), |facts| {
+                facts.mounts[4] = facts::mounts("9 6 8:1 /null /proc/keys rw - tmpfs tmpfs rw\n").remove(0)
+            }),
+            ("masked", What::Masked("/proc/keys".into()), |facts| {
+                facts.mounts[4] = facts::mounts("9 6 0:7 / /proc/keys ro - tmpfs tmpfs rw\n").remove(0)
+            }),
             ("read-only", What::ReadOnly("/proc/sys".into()), |facts| {
                 drop(facts.mounts.remove(5))
+            }),
+            ("read-only", What::ReadOnly("/proc/sys".into()), |facts| {
+                facts.mounts[5].root = "/".into()
+            }),
+            ("read-only", What::ReadOnly("/proc/sys".into()), |facts| {
+                facts.mounts[5].device = "8:1".into()
             }),
             ("cgroup", What::Cgroup("/nucleus/a".into()), |facts| {
                 facts.cgroups[0].1 = "/".into()
@@ -413,7 +447,16 @@ mod tests {
                 facts.rules.clear()
             }),
             ("descriptors", What::Descriptors, |facts| {
-                drop(facts.descriptors.insert(3, "/".into()))
+                facts.descriptors.extend([(3, false)])
+            }),
+            ("descriptors", What::Descriptors, |facts| {
+                facts.descriptors.extend([(0, true)])
+            }),
+            ("cwd", What::WorkingDirectory, |facts| {
+                facts.working_directory.1 = "1".into()
+            }),
+            ("first", What::FirstProcess, |facts| {
+                drop(facts.status.insert("NSpid".into(), "9 17".into()))
             }),
             ("oom", What::OomScore, |facts| facts.oom_score_adj = -500),
             ("call", What::Call(probe(), -1), |facts| {
