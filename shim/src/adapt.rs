@@ -225,12 +225,17 @@ fn gvisor(config: &mut Value, losses: &mut Vec<Loss>) {
     config["linux"]
         .as_object_mut()
         .map(|linux| linux.remove("cgroupsPath"));
-    for mount in config["mounts"].as_array_mut().into_iter().flatten() {
-        let Some(options) = mount["options"].as_array_mut() else {
+    for mount in config["mounts"].as_array().into_iter().flatten() {
+        let Some(options) = mount["options"].as_array() else {
             continue;
         };
         if options.iter().any(|option| option == "hidepid=2") {
             lose(losses, "hidepid=2", "runsc ignores it");
+        }
+        let mut words = options.iter().filter_map(Value::as_str);
+        if let Some(inodes) = words.find(|option| option.starts_with("nr_inodes=")) {
+            let at = mount["destination"].as_str().unwrap_or_default();
+            lose(losses, format!("--tmpfs {at}:{inodes}"), "runsc ignores it");
         }
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
@@ -259,6 +264,7 @@ mod tests {
                 {"destination": "/data", "type": "bind", "options": ["bind", "src-nosymlinks", "idmap"], "uidMappings": [], "gidMappings": []},
                 {"destination": "/proc", "type": "proc", "options": ["hidepid=2"]},
                 {"destination": "/dev/mqueue", "type": "mqueue", "options": []},
+                {"destination": "/few", "type": "tmpfs", "options": ["size=1m", "nr_inodes=5"]},
             ],
             "linux": {
                 "namespaces": [{"type": "user"}, {"type": "network"}, {"type": "time"}],
@@ -318,6 +324,7 @@ mod tests {
                 "--memory",
                 "--pids",
                 "hidepid=2",
+                "--tmpfs /few:nr_inodes=5",
                 "--seccomp-log-denied"
             ]
         );

@@ -1,8 +1,10 @@
 //! How a workload ended, told apart.
 
+use crate::kernel_log::{self, Killed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
+use std::time::Duration;
 
 /// What `nucleus-runtime run --info-fd` tells at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -19,7 +21,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// What the first process of `--init` says of the command with its exit code: it cannot end by a signal itself.
+    /// What somebody who cannot end by a signal itself says of a command with its own exit code: the first process of
+    /// `--init`, and gVisor's kernel.
     #[must_use]
     pub fn behind_init(self) -> Self {
         match self.exit_code {
@@ -63,6 +66,15 @@ impl Ending {
             (None, Some(code)) if code != 0 && status.oom_kills > 0 => Self::OutOfMemory,
             (None, Some(code)) if code != 0 && status.pids_refused > 0 => Self::PidsLimit(code),
             (None, code) => Self::Exited(code.unwrap_or(0)),
+        }
+    }
+
+    /// With the system call that a process was killed for since then, where the kernel's log tells it.
+    #[must_use]
+    pub fn with_call(self, killed: Killed, since: Duration) -> Self {
+        match self {
+            Self::Seccomp(None) => Self::Seccomp(kernel_log::killed_call(killed, since)),
+            other => other,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::egress::Network;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
 use crate::facts::{Program, Runtime};
+use crate::kernel_log::{self, Killed};
 use crate::report::pledge::Pledge;
 use crate::run::{Call, at};
 use crate::start::Waiting;
@@ -54,6 +55,7 @@ pub fn run(
         root: store.runtime_root(),
         call,
     };
+    let begun = kernel_log::now();
     let name = decided.launch.name.as_str();
     // What the runtime leaves to itself becomes a child of this process, which can wait for it then.
     set_child_subreaper(Some(rustix::process::getpid())).map_err(io::Error::from)?;
@@ -82,7 +84,13 @@ pub fn run(
     if call.detach {
         return Ok(0);
     }
-    let (status, timed_out) = foreign.wait(pid, &watch)?;
+    let (mut status, timed_out) = foreign.wait(pid, &watch)?;
+    let mut killed = Killed::Process(pid.as_raw_nonzero().get());
+    // gVisor's kernel says 128 + n too.
+    if decided.launch.init.is_some() || foreign.gvisor() {
+        status = status.behind_init();
+        killed = Killed::User(decided.launch.ids.outside().0);
+    }
     for copy in copies {
         let _ = copy.join();
     }
@@ -93,7 +101,7 @@ pub fn run(
     if let Some(network) = network {
         network.tell_refused(events, call.quiet)?;
     }
-    let ending = Ending::of(counters.complete(status), timed_out);
+    let ending = Ending::of(counters.complete(status), timed_out).with_call(killed, begun);
     events.write("exited", &ending.json())?;
     ending.tell(call.quiet);
     Ok(ending.code(status))

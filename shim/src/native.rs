@@ -144,10 +144,7 @@ pub fn run(
     if let Some(network) = network {
         network.tell_refused(events, call.quiet)?;
     }
-    let mut ending = Ending::of(status, timed_out);
-    if let Ending::Seccomp(call) = &mut ending {
-        *call = kernel_log::killed_call(killed, begun);
-    }
+    let ending = Ending::of(status, timed_out).with_call(killed, begun);
     events.write("exited", &ending.json())?;
     ending.tell(call.quiet);
     Ok(ending.code(status))

@@ -6,6 +6,9 @@ use crate::kept::Kept;
 use crate::run::at;
 use crate::skeleton;
 use crate::workspace::around;
+use oci_spec::runtime::Spec;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A bundle that was written.
@@ -14,7 +17,7 @@ pub struct Bundle {
     /// Where.
     pub directory: PathBuf,
     /// What was decided.
-    pub spec: oci_spec::runtime::Spec,
+    pub spec: Spec,
     /// The bytes of `config.json`.
     pub config: Vec<u8>,
     /// A root directory that outlasts it.
@@ -34,6 +37,19 @@ pub enum Place {
     Kept(PathBuf),
     /// Here.
     Apart(PathBuf),
+}
+
+/// runc gives a tmpfs the mode of the directory that it covers, whatever its own option says.
+fn give_modes(spec: &Spec, root: &Path) -> Result<(), anyhow::Error> {
+    for mount in spec.mounts().iter().flatten() {
+        let options = mount.options().iter().flatten();
+        let mut modes = options.filter_map(|option| u32::from_str_radix(option.strip_prefix("mode=")?, 8).ok());
+        let covered = root.join(mount.destination().strip_prefix("/").unwrap_or(mount.destination()));
+        if let Some(mode) = modes.next().filter(|_| mount.typ().as_deref() == Some("tmpfs")) {
+            std::fs::set_permissions(&covered, Permissions::from_mode(mode)).map_err(at("chmod", &covered))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the bundle of a launch into the sandbox's directory.
@@ -64,6 +80,9 @@ pub fn write_bundle(
         if kept.is_none() {
             let root = root.clone().unwrap_or_else(|| directory.join(bundle::ROOTFS));
             skeleton::write(&made, &root).map_err(|(path, error)| at("write", &path)(error))?;
+            if let Place::Apart(root) = place {
+                give_modes(&spec, root)?;
+            }
         }
         if let Some(root) = root {
             bundle::set_root(&mut spec, root);

@@ -152,6 +152,49 @@ fn time_limits_and_signals_are_supervised() {
     }
 }
 
+/// As with our own runtime: what kills a workload is told apart, and `/tmp` is everybody's.
+#[test]
+fn endings_are_told_apart() {
+    let Some((place, runtimes)) = installed() else {
+        return;
+    };
+    let (log, profile) = (place.path("events"), place.path("profile.json"));
+    let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_KILL"}]}"#;
+    fs::write(&profile, text).expect("write");
+    let (log_path, profile) = (log.to_str().expect("UTF-8"), profile.to_str().expect("UTF-8"));
+    let killed: &[&str] = &["--seccomp-profile", profile];
+    let eater = "exec tail /dev/zero";
+    let forks = "for i in 1 2 3 4 5 6 7 8; do sleep 0.2 & done; wait";
+    let table = [
+        (killed, "exec mkdir /tmp/x", "seccomp", 159, true),
+        (&["--init"], "kill -KILL $$", "signaled", 137, true),
+        (&["--init"], "touch /tmp/x; exit 3", "exited", 3, true),
+        (&[], "touch /tmp/x && exit 5", "exited", 5, true),
+        // These are a control group's, and gVisor has none.
+        (&["--memory", "64M"], eater, "out-of-memory", 137, false),
+        (&["--pids", "4"], forks, "pids-limit", 2, false),
+    ];
+    for (name, runtime) in runtimes {
+        for (options, script, reason, code, everywhere) in table {
+            if name == "gvisor" && !everywhere {
+                continue;
+            }
+            let _ = fs::remove_file(&log);
+            let options = [&["--events", log_path], options].concat();
+            let finished = sh(&place, runtime, &options, script);
+            assert_eq!(finished.code, code, "{name} {script}: {finished:?}");
+            let seen = events(&log);
+            let exited = seen.iter().find(|event| event["event"] == "exited").expect("an event");
+            assert_eq!(exited["reason"], reason, "{name} {script}: {exited}");
+            // gVisor's kernel keeps to itself which call it was.
+            if reason == "seccomp" && name != "gvisor" {
+                assert_eq!(exited["system-call"], "mkdir", "{name}: {exited}");
+            }
+        }
+        nothing_left(&place);
+    }
+}
+
 #[test]
 fn a_killed_front_end_takes_the_workload_along() {
     let Some((place, runtimes)) = installed() else {

@@ -62,7 +62,7 @@ fn add_mount(config: &mut Value, mount: Value) {
 /// What, a script that prints `ignored`, and the property that would keep it from that.
 type Row = (&'static str, &'static str, fn(&mut Value));
 
-const IGNORED: [Row; 7] = [
+const IGNORED: [Row; 8] = [
     (
         "maskedPaths",
         "busybox grep -q secret /data/file && echo ignored",
@@ -108,6 +108,13 @@ const IGNORED: [Row; 7] = [
                 config,
                 json!({"destination": "/data", "type": "mqueue", "source": "mqueue"}),
             );
+        },
+    ),
+    (
+        "nr_inodes",
+        "for i in 1 2 3 4 5 6; do busybox touch /tmp/$i || exit; done; echo ignored",
+        |config| {
+            config["mounts"][1]["options"] = json!(["nr_inodes=3"]);
         },
     ),
     (
