@@ -65,11 +65,11 @@ pub fn remove_with(
             Part::Container if force && program.kind == Runtime::Gvisor => {
                 // Before the record is looked for: whoever is still to write one is among them.
                 unrecorded::end(sandbox.directory())?;
-                container(store, program, &sandbox, force)?;
+                container(store, program, &sandbox.name, force)?;
                 let lock = format!("{0}_sandbox:{0}.lock", sandbox.name);
                 let _ = std::fs::remove_file(store.runtime_root().join(lock));
             }
-            Part::Container => container(store, program, &sandbox, force)?,
+            Part::Container => container(store, program, &sandbox.name, force)?,
             Part::Network => rest = network(&mut sandbox)?,
             Part::Files => sandbox.remove_files()?,
             Part::Directory => sandbox.remove_directory()?,
@@ -91,13 +91,13 @@ fn network(sandbox: &mut Sandbox) -> Result<Rest, anyhow::Error> {
     Ok(rest)
 }
 
-fn container(store: &Store, program: &Program, sandbox: &Sandbox, force: bool) -> Result<(), anyhow::Error> {
+fn container(store: &Store, program: &Program, name: &str, force: bool) -> Result<(), anyhow::Error> {
     let there = || match program.kind {
-        Runtime::Native => store.runtime_root().join(&sandbox.name).exists(),
+        Runtime::Native => store.runtime_root().join(name).exists(),
         // Each has its own way to keep records.
         _ => program
             .command(&store.runtime_root())
-            .args(["state", &sandbox.name])
+            .args(["state", name])
             .stdin(Stdio::null())
             .output()
             .is_ok_and(|output| output.status.success()),
@@ -105,12 +105,43 @@ fn container(store: &Store, program: &Program, sandbox: &Sandbox, force: bool) -
     if force || there() {
         let output = program
             .command(&store.runtime_root())
-            .args(["delete", "--force", &sandbox.name])
+            .args(["delete", "--force", name])
             .stdin(Stdio::null())
             .output()?;
         if !output.status.success() && there() {
             anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }
+    }
+    Ok(())
+}
+
+/// Stands by while `nucleus` runs a sandbox of another runtime, which does not end by itself with it: reads a line from
+/// standard input, and if there comes none, because it was killed, takes its container back. The rest is for the next
+/// call.
+///
+/// # Errors
+/// What could not be removed.
+pub fn guard(store: &Store, name: &str) -> Result<(), anyhow::Error> {
+    let mut line = String::new();
+    if std::io::stdin().read_line(&mut line)? > 0 {
+        return Ok(());
+    }
+    let bundle = store.place_of(name);
+    let Some(program) = Program::recorded(&bundle) else {
+        return Ok(());
+    };
+    if program.kind == Runtime::Gvisor {
+        unrecorded::end(&bundle)?;
+        return container(store, &program, name, true);
+    }
+    // A `create` that nobody waits for any more goes on, and what it makes is known to the runtime only then.
+    for _ in 0..unrecorded::ROUNDS {
+        let goes_on = !unrecorded::processes(&bundle)?.is_empty();
+        let removed = container(store, &program, name, true);
+        if !goes_on {
+            return removed;
+        }
+        std::thread::sleep(unrecorded::ROUND);
     }
     Ok(())
 }

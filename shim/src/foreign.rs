@@ -7,7 +7,7 @@ use crate::decide::Decided;
 use crate::egress::Network;
 use crate::ending::{Ending, Status};
 use crate::events::Events;
-use crate::facts::{Program, Runtime};
+use crate::facts::Runtime;
 use crate::kernel_log::{self, Killed};
 use crate::report::pledge::Pledge;
 use crate::run::{Call, at};
@@ -25,7 +25,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, set_child_subreaper};
 use serde_json::json;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A sandbox of another runtime.
@@ -62,7 +62,7 @@ pub fn run(
     let guard = if call.detach {
         None
     } else {
-        Some(Guard::start(&decided.program, &foreign.root, name)?)
+        Some(Guard::start(store, name)?)
     };
     let (code, copies) = foreign.create(sandbox)?;
     if code != 0 {
@@ -250,21 +250,20 @@ fn copied_streams(command: &mut Command) -> io::Result<Copies> {
     Ok(copies)
 }
 
-/// Ends the workload when this process is gone: a shell that waits for the end of a pipe, and then lets the runtime
-/// remove the container.
+/// Ends the workload when this process is gone: another of this program, which waits for the end of a pipe
+/// ([`crate::cleanup::guard`]).
 struct Guard {
     child: std::process::Child,
 }
 
 impl Guard {
-    fn start(program: &Program, root: &Path, name: &str) -> io::Result<Self> {
+    fn start(store: &Store, name: &str) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
-        let child = program
-            .within(Path::new("/bin/sh"))
-            .args(["-c", "read end || exec \"$@\"", "sh"])
-            .arg(&program.path)
-            .args(program.common(root))
-            .args(["delete", "--force", name])
+        let child = Command::new("/proc/self/exe")
+            .arg0("nucleus")
+            .arg("--root")
+            .arg(store.root())
+            .args(["guard", name])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -126,6 +126,11 @@ impl Store {
         }
     }
 
+    /// Where all of it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the runtime keeps its states.
     pub fn runtime_root(&self) -> PathBuf {
         self.root.join("runtime")

@@ -1,12 +1,18 @@
-//! Processes of gVisor's that it has no record of.
+//! Processes of other runtimes that these have no record of.
 
 use nucleus_sys::signal;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use std::fs::DirEntry;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
+
+/// How long is waited for processes to end.
+pub const ROUNDS: u32 = 1000;
+/// Times that.
+pub const ROUND: Duration = Duration::from_millis(10);
 
 /// Ends what a `runsc create` that was disturbed has left: processes that it has started, and not recorded yet, wait for
 /// it as long as they live. They are known by the bundle that they were started with.
@@ -14,33 +20,36 @@ use std::time::Duration;
 /// # Errors
 /// As readdir(3), or they do not end.
 pub fn end(bundle: &Path) -> io::Result<()> {
-    const ROUNDS: u32 = 100;
     for _ in 0..ROUNDS {
-        let mut found = false;
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            let Some(pid) = pid.and_then(Pid::from_raw) else {
-                continue;
-            };
-            // Open before it is looked at, so that the signal is for the process that was looked at.
-            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-                continue;
-            };
-            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if has_bundle(&words, bundle) {
-                found = true;
-                let _ = signal::pidfd_send_signal(pidfd.as_fd(), Signal::KILL.as_raw());
-            }
-        }
-        if !found {
+        let processes = processes(bundle)?;
+        if processes.is_empty() {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(10));
+        for process in processes {
+            let _ = signal::pidfd_send_signal(process.as_fd(), Signal::KILL.as_raw());
+        }
+        std::thread::sleep(ROUND);
     }
     Err(io::Error::other(format!(
         "processes of {} do not end",
         bundle.display()
     )))
+}
+
+/// Those that were started with a bundle.
+///
+/// # Errors
+/// As readdir(3).
+pub fn processes(bundle: &Path) -> io::Result<Vec<OwnedFd>> {
+    let started_with = |entry: DirEntry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        // Open before it is looked at, so that a signal is for the process that was looked at.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        has_bundle(&words, bundle).then_some(pidfd)
+    };
+    let all = std::fs::read_dir("/proc")?;
+    Ok(all.flatten().filter_map(started_with).collect())
 }
 
 /// Whether a command line, as proc(5) has it, has `--bundle BUNDLE` or `--bundle=BUNDLE`.

@@ -195,6 +195,43 @@ fn endings_are_told_apart() {
     }
 }
 
+/// Processes whose command line or control group has this word.
+fn processes(word: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").expect("proc").flatten();
+    let found = entries.filter_map(|entry| {
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let line = [read("cmdline"), b" ".to_vec(), read("cgroup")].concat();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains(word).then_some(line)
+    });
+    found.collect()
+}
+
+/// Also while the other runtime makes the container, and has no record of it yet.
+#[test]
+fn a_front_end_that_is_killed_at_any_moment_leaves_no_process() {
+    let Some((place, runtimes)) = installed() else {
+        return;
+    };
+    let name = place.name();
+    for (runtime, options) in runtimes {
+        for moment in 0..20 {
+            let mut args = vec!["--quiet", "run", "--name", name];
+            args.extend(options);
+            args.extend(["--", "sleep", "1000"]);
+            let mut child = command(&place, &args).spawn().expect("start");
+            std::thread::sleep(Duration::from_millis(4 * moment));
+            child.kill().expect("SIGKILL");
+            child.wait().expect("wait");
+            eventually(&format!("no process of {runtime} is left"), || {
+                processes(name).is_empty()
+            });
+            nucleus(&place, &["rm", "--force", name]).exits(0);
+            nothing_left(&place);
+        }
+    }
+}
+
 #[test]
 fn a_killed_front_end_takes_the_workload_along() {
     let Some((place, runtimes)) = installed() else {

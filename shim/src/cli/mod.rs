@@ -66,6 +66,9 @@ enum Command {
     /// Hold the terminal of a detached sandbox
     #[command(hide = true)]
     Keep,
+    /// Stand by while another runtime runs a sandbox
+    #[command(hide = true)]
+    Guard { name: String },
     /// Keep up the network of a detached sandbox
     #[command(hide = true)]
     KeepNetwork,
@@ -172,6 +175,10 @@ fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
         Command::Exec(exec) => exec.run(root),
         Command::Attach(attach) => attach.run(root),
         Command::Keep => Ok(crate::keeper::main().map(|()| 0)?),
+        Command::Guard { name } => {
+            let store = crate::store::Store::expected(root.as_deref()).context("there is no --root")?;
+            crate::cleanup::guard(&store, &name).map(|()| 0)
+        }
         Command::KeepNetwork => crate::network_keeper::main().map(|()| 0),
         Command::HoldNetwork { stand_in: true, .. } => Ok(nucleus_network::rootless::stand_in().map(|()| 0)?),
         Command::HoldNetwork { rules: true, .. } => {
