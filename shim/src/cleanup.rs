@@ -127,9 +127,7 @@ pub fn guard(store: &Store, name: &str) -> Result<(), anyhow::Error> {
         return Ok(());
     }
     let bundle = store.place_of(name);
-    let Some(program) = Program::recorded(&bundle) else {
-        return Ok(());
-    };
+    let program = made_with::remover_of(&bundle)?;
     if program.kind == Runtime::Gvisor {
         unrecorded::end(&bundle)?;
         return container(store, &program, name, true);
