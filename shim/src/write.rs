@@ -43,10 +43,17 @@ pub enum Place {
 fn give_modes(spec: &Spec, root: &Path) -> Result<(), anyhow::Error> {
     for mount in spec.mounts().iter().flatten() {
         let options = mount.options().iter().flatten();
-        let mut modes = options.filter_map(|option| u32::from_str_radix(option.strip_prefix("mode=")?, 8).ok());
-        let covered = root.join(mount.destination().strip_prefix("/").unwrap_or(mount.destination()));
+        let mut modes =
+            options.filter_map(|option| u32::from_str_radix(option.strip_prefix("mode=")?, 8).ok());
+        let covered = root.join(
+            mount
+                .destination()
+                .strip_prefix("/")
+                .unwrap_or(mount.destination()),
+        );
         if let Some(mode) = modes.next().filter(|_| mount.typ().as_deref() == Some("tmpfs")) {
-            std::fs::set_permissions(&covered, Permissions::from_mode(mode)).map_err(at("chmod", &covered))?;
+            std::fs::set_permissions(&covered, Permissions::from_mode(mode))
+                .map_err(at("chmod", &covered))?;
         }
     }
     Ok(())

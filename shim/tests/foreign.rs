@@ -184,7 +184,10 @@ fn endings_are_told_apart() {
             let finished = sh(&place, runtime, &options, script);
             assert_eq!(finished.code, code, "{name} {script}: {finished:?}");
             let seen = events(&log);
-            let exited = seen.iter().find(|event| event["event"] == "exited").expect("an event");
+            let exited = seen
+                .iter()
+                .find(|event| event["event"] == "exited")
+                .expect("an event");
             assert_eq!(exited["reason"], reason, "{name} {script}: {exited}");
             // gVisor's kernel keeps to itself which call it was.
             if reason == "seccomp" && name != "gvisor" {

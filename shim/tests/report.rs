@@ -188,7 +188,11 @@ fn capabilities_that_a_policy_keeps_are_what_is_expected() {
         fs::write(&policy, text).expect("write");
         let options = ["--mode", "strict-agent", "--caps-policy", path, "--user", user];
         let finished = place.sh(&options, "grep CapEff /proc/self/status");
-        assert_eq!(finished.exits(0), format!("CapEff:\t{effective}\n"), "{text} {user}");
+        assert_eq!(
+            finished.exits(0),
+            format!("CapEff:\t{effective}\n"),
+            "{text} {user}"
+        );
     }
     // A runtime that gives more is found out.
     let runtime = liar(&place, "p1['capabilities']['bounding'].append('CAP_NET_ADMIN')");

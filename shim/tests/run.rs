@@ -92,7 +92,9 @@ fn a_secret_is_in_memory_for_the_workload_alone() {
     file.set_len((1 << 20) + 1).expect("ftruncate");
     for (source, what) in [(pipe, "not a regular file"), (large, "more than 1048576 bytes")] {
         let secret = format!("{}:/run/secrets/token", source.display());
-        place.sh(&["--secret", &secret], "true").fails_with(&["secret: ", what]);
+        place
+            .sh(&["--secret", &secret], "true")
+            .fails_with(&["secret: ", what]);
     }
 }
 
