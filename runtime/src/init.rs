@@ -399,7 +399,23 @@ pub fn describe(failure: &Failure, plan: &Plan) -> String {
         // Clients tell 126 from 127 by these words, which are runc's.
         Some(Step::FindProgram) => call.to_string(),
         Some(step) if *errno == 0 => format!("{step}: {call}"),
-        Some(step) => format!("{step}: {call}: {}", ErrnoText(*errno)),
+        Some(step) => format!("{step}: {call}: {}{}", ErrnoText(*errno), hint(step, *errno)),
         None => format!("{call}: {}", ErrnoText(*errno)),
+    }
+}
+
+/// What the kernel's answer does not tell: with `CONFIG_RT_GROUP_SCHED` a version 1 group gives real-time policies no
+/// time that was not set. The parent has the policy that the child came with.
+fn hint(step: &Step, errno: i32) -> &'static str {
+    let real_time = |policy: i32| matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR);
+    match (step, Errno::from_raw_os_error(errno)) {
+        (Step::JoinCgroups, Errno::INVAL) if process::sched_getscheduler().is_ok_and(real_time) => {
+            "; this runtime was started with a real-time policy, for which the cgroup has no time: start it with another \
+             (chrt --other 0), or set linux.resources.cpu.realtimeRuntime"
+        }
+        (Step::Scheduler(attr), Errno::PERM) if i32::try_from(attr.policy).is_ok_and(real_time) => {
+            "; a real-time policy needs CAP_SYS_NICE, and in a version 1 cgroup linux.resources.cpu.realtimeRuntime"
+        }
+        _ => "",
     }
 }

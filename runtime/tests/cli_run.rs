@@ -4,6 +4,7 @@ mod support;
 
 use serde_json::json;
 use std::path::Path;
+use std::process::Command;
 use support::Host;
 
 #[test]
@@ -107,4 +108,52 @@ fn a_container_without_process_is_created_and_not_started() {
     assert_eq!(host.state(&id)["status"], "created");
     host.ok(&["delete", "--force", &id]);
     assert_eq!(host.leftovers(&id), [""; 0]);
+}
+
+/// A version 1 group takes a process with a real-time policy only if it has time for that (`CONFIG_RT_GROUP_SCHED`).
+#[test]
+fn a_caller_with_a_real_time_policy_hears_what_the_cgroup_lacks() {
+    let Some(host) = Host::new() else { return };
+    let real_time = |args: &[&str]| {
+        let ours = host.command(args);
+        let mut command = Command::new("chrt");
+        command
+            .args(["--rr", "1"])
+            .arg(ours.get_program())
+            .args(ours.get_args());
+        support::finish(command)
+    };
+    let policy = json!(["busybox", "cut", "-d", " ", "-f", "41", "/proc/self/stat"]);
+    let plain = host.bundle(|config| config["process"]["args"] = policy.clone());
+    let run = real_time(&["run", "--bundle", plain.path(), &host.id()]);
+    let Ok(budget) = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.rt_runtime_us") else {
+        assert_eq!((run.code, run.stdout.as_str()), (0, "2\n"), "{run}");
+        return;
+    };
+    let remedies = [
+        "real-time policy",
+        "chrt --other 0",
+        "linux.resources.cpu.realtimeRuntime",
+    ];
+    let refused = |finished: &support::Finished| {
+        assert_eq!(finished.code, 1, "{finished}");
+        assert!(
+            remedies.iter().all(|word| finished.stderr.contains(word)),
+            "{finished}"
+        );
+    };
+    refused(&run);
+    let id = host.running(|_| {});
+    refused(&real_time(&["exec", &id, "true"]));
+    assert_eq!(host.ok(&["exec", &id, "echo", "inside"]), "inside\n");
+    if budget.trim() == "0" {
+        // Of nothing nothing can be given.
+        return;
+    }
+    let given = host.bundle(|config| {
+        config["process"]["args"] = policy;
+        config["linux"]["resources"]["cpu"] = json!({"realtimeRuntime": 1000, "realtimePeriod": 1_000_000});
+    });
+    let run = real_time(&["run", "--bundle", given.path(), &host.id()]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "2\n"), "{run}");
 }

@@ -121,6 +121,15 @@ pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const raw, 0) }).map(drop)
 }
 
+/// The scheduling policy of the calling thread, `SCHED_*`. `sched_getscheduler(2)`.
+///
+/// # Errors
+/// None that the page names for the caller itself.
+pub fn sched_getscheduler() -> Result<i32> {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) }).map(|policy| policy as i32)
+}
+
 /// Sets class and level of the calling process's input/output priority. `ioprio_set(2)`.
 ///
 /// # Errors
