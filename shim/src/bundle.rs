@@ -4,6 +4,7 @@ use crate::launch::{Bind, Launch, Root, user_name};
 use crate::skeleton::{ETC_DIRECTORIES, Skeleton};
 use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Process, Spec};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -247,20 +248,23 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Mount> {
     if let Some(program) = &launch.init {
         mounts.push(mount(crate::init::PATH, "bind", program, &file[..4]));
     }
-    if let (Some(_), Root::Directory(root)) = (&launch.bridge, &launch.root)
-        && root.join("etc/resolv.conf").exists()
+    if let (Some(bridge), Root::Directory(root)) = (&launch.bridge, &launch.root)
+        && holds(root, "etc/resolv.conf")
     {
-        mounts.push(mount(
-            "/etc/resolv.conf",
-            "bind",
-            crate::egress::RESOLV_CONF,
-            &file,
-        ));
+        mounts.push(mount("/etc/resolv.conf", "bind", &bridge.etc_resolv_conf, &file));
     }
     for (index, (_, destination)) in launch.secrets.iter().enumerate() {
         mounts.push(mount(destination, "bind", secrets.join(index.to_string()), &file));
     }
     mounts
+}
+
+/// Whether a path is there for who has this root directory: its links lead nowhere else.
+fn holds(root: &Path, path: &str) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = open(root, flags | OFlags::DIRECTORY, Mode::empty());
+    root.and_then(|root| openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT))
+        .is_ok()
 }
 
 /// Where a launch has mounts, in their order.

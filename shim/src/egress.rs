@@ -18,12 +18,14 @@ use nucleus_network::resolver::{RESOLV_CONF as WITH_RESOLVER, Sockets, servers};
 use nucleus_network::{counts, link, rootless, rules};
 use rustix::fd::AsFd;
 use serde_json::json;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The name in a bundle of what is mounted at `/etc/resolv.conf` in a root directory of the caller.
-pub const RESOLV_CONF: &str = "resolv.conf";
+/// The name in a sandbox's directory of what is mounted at `/etc/resolv.conf` in a root directory of the caller.
+const RESOLV_CONF: &str = "resolv.conf";
 
 /// What root has to take back of a sandbox's network.
 pub(crate) const RECORD: &str = "network.json";
@@ -45,6 +47,8 @@ pub struct Bridge {
     pub proxy_env: bool,
     /// The namespace, once it is made.
     pub namespace: PathBuf,
+    /// What is mounted at `/etc/resolv.conf` in a root directory of the caller, once it is made.
+    pub etc_resolv_conf: PathBuf,
 }
 
 impl Bridge {
@@ -87,6 +91,7 @@ impl Bridge {
                 .unwrap_or_default(),
             proxy_env: !request.no_proxy_env,
             namespace: PathBuf::new(),
+            etc_resolv_conf: PathBuf::new(),
         }
     }
 
@@ -189,8 +194,12 @@ pub fn begin(
     let Some(bridge) = &mut launch.bridge else {
         return Ok(None);
     };
-    let path = sandbox.directory().join(RESOLV_CONF);
-    std::fs::write(&path, bridge.resolv_conf()).map_err(crate::run::at("write", &path))?;
+    bridge.etc_resolv_conf = sandbox.directory().join(RESOLV_CONF);
+    let path = &bridge.etc_resolv_conf;
+    std::fs::write(path, bridge.resolv_conf())
+        // Whatever the umask is: the workload is another user.
+        .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o644)))
+        .map_err(crate::run::at("write", path))?;
     if !rustix::process::geteuid().is_root() {
         let path = sandbox.directory().join(USERS);
         std::fs::write(&path, "").map_err(crate::run::at("write", &path))?;

@@ -100,6 +100,56 @@ fn real_programs_reach_a_permitted_name_and_no_other() {
     bed.expect_nothing_left();
 }
 
+/// The strictest mode with names: the same answers, held by the kernel before the first instruction.
+#[test]
+fn production_mode_reaches_a_permitted_name_and_no_other() {
+    let Some(bed) = Bed::new() else { return };
+    let production = support::production(&bed.place);
+    let report = bed.place.path("report");
+    let mut options: Vec<&str> = production.iter().map(String::as_str).collect();
+    options.extend(["--egress-domain", "a.test", "--egress-tcp-port", "80", "--report"]);
+    options.push(report.to_str().expect("UTF-8"));
+    let script = format!(
+        "cat /etc/resolv.conf; {}; {}; {}; {}; echo nameserver {SERVER} > /etc/resolv.conf; echo $?",
+        reach("a.test"),
+        reach("other.test"),
+        reach(PUBLIC[2]),
+        reach(SERVER),
+    );
+    let (finished, events) = bed.told(&options, &script);
+    let lines: Vec<&str> = finished.exits(0).lines().collect();
+    let refused = "ConnectionRefusedError [Errno 111] Connection refused";
+    let unknown = "gaierror [Errno -2] Name or service not known";
+    assert_eq!(
+        lines,
+        ["nameserver 127.0.0.1", PUBLIC[0], unknown, refused, refused, "2"],
+        "{finished:?}"
+    );
+    let asked = bed.world.asked();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| line.starts_with("a.test ")),
+        "{asked:?}"
+    );
+    for (event, host) in [("name-resolved", "a.test"), ("name-refused", "other.test")] {
+        let told = events
+            .iter()
+            .any(|line| line["event"] == event && line["host"] == host);
+        assert!(told, "{event}: {events:?}");
+    }
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).expect("a report")).expect("JSON");
+    let promises = report["promises"].as_array().expect("promises");
+    let rules = promises
+        .iter()
+        .find(|one| one["promise"] == "egress rules")
+        .expect("a promise");
+    assert_eq!(
+        (&rules["kept"], &rules["proof"]),
+        (&json!(true), &json!("kernel")),
+        "{rules}"
+    );
+    bed.expect_nothing_left();
+}
+
 #[test]
 fn dns_is_no_tunnel_and_no_way_around_the_rules() {
     let Some(bed) = Bed::new() else { return };

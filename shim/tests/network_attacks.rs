@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -97,36 +97,6 @@ impl Targets {
         let told = [&*self.other, self.bed.place.name()];
         let run = ["run", "--quiet", "--volume", &volume];
         answers(&self.bed.nucleus(&[&run[..], options, &program, &told].concat()))
-    }
-
-    /// The options of production mode: policies that a lock pins, and a root file system that is attested.
-    fn production(&self) -> Vec<String> {
-        let place = &self.bed.place;
-        let (root, lock) = (place.path("rootfs"), place.path("policy.lock"));
-        support::make_root(&root, &["usr", "programs"]);
-        for name in ["bin", "lib", "lib64", "sbin"] {
-            symlink(format!("usr/{name}"), root.join(name)).expect("symlink");
-        }
-        let (root, lock) = (root.display().to_string(), lock.display().to_string());
-        let pin = self.bed.nucleus(&["attest", "create", &root]);
-        self.bed.nucleus(&["policy", "lock", "--output", &lock]).exits(0);
-        let words = [
-            "--mode",
-            "production",
-            "--policy-lock",
-            &lock,
-            "--rootfs",
-            &root,
-            "--rootfs-manifest-sha256",
-            pin.exits(0).trim(),
-            "--volume",
-            "/usr:/usr:ro",
-            "--user",
-            "1000",
-            "--memory",
-            "256M",
-        ];
-        words.map(str::to_owned).to_vec()
     }
 
     /// As root of the host.
@@ -264,7 +234,7 @@ fn every_mode_refuses_what_was_not_allowed_and_the_host_does_not() {
         2,
         &[("TCP", 0)],
     );
-    let production = targets.production();
+    let production = support::production(&targets.bed.place);
     let production: Vec<&str> = production.iter().map(String::as_str).collect();
     expect(&targets.attack(&production), 0, &[]);
     for (allowed, reached) in [

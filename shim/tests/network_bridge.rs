@@ -349,3 +349,52 @@ fn sandboxes_do_not_reach_each_other_and_addresses_run_out() {
     bed.nucleus(&["rm", "--force", bed.place.name()]).exits(0);
     bed.expect_clean();
 }
+
+/// The file is readable whatever the caller's umask is, in place of the root's own; a link there leads to nothing outside.
+#[test]
+fn a_root_of_the_callers_gets_a_resolv_conf_in_place_of_its_own() {
+    let Some(bed) = Bed::new() else { return };
+    let root = bed.place.path("rootfs");
+    support::make_root(&root, &["usr"]);
+    for name in ["bin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).expect("symlink");
+    }
+    let (file, outside) = (root.join("etc/resolv.conf"), "/etc/passwd");
+    std::fs::write(&file, "nameserver 192.0.2.53\n").expect("write");
+    let (root, at) = (root.display().to_string(), bed.place.root().display().to_string());
+    let run = |mode: &str| {
+        let run = [
+            "--root",
+            &at,
+            "run",
+            "--mode",
+            mode,
+            "--rootfs",
+            &root,
+            "--volume",
+            "/usr:/usr:ro",
+        ];
+        let mut command = bed.host.command("sh");
+        command.args(["-c", "umask 077; exec \"$@\"", "sh", support::NUCLEUS]);
+        command
+            .args(run)
+            .args(BRIDGE)
+            .args(["--", "cat", "/etc/resolv.conf"]);
+        support::Finished::from(command.output().expect("nucleus"))
+    };
+    for mode in ["agent", "strict-agent"] {
+        assert_eq!(
+            run(mode).exits(0),
+            "# no name is permitted: --egress-domain\n",
+            "{mode}"
+        );
+    }
+    std::fs::remove_file(&file).expect("unlink");
+    std::os::unix::fs::symlink(outside, &file).expect("symlink");
+    let finished = run("strict-agent");
+    assert!(
+        finished.stderr.contains("No such file") && finished.stdout.is_empty(),
+        "{finished:?}"
+    );
+    bed.expect_clean();
+}

@@ -204,6 +204,37 @@ pub fn make_root(at: &Path, more: &[&str]) {
     }
 }
 
+/// The options of production mode: policies that a lock pins, and a root file system that is attested, with the host's
+/// programs.
+pub fn production(place: &Place) -> Vec<String> {
+    let (root, lock) = (place.path("rootfs"), place.path("policy.lock"));
+    make_root(&root, &["usr", "programs"]);
+    for name in ["bin", "lib", "lib64", "sbin"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).expect("symlink");
+    }
+    std::fs::write(root.join("etc/resolv.conf"), "nameserver 192.0.2.53\n").expect("write");
+    let (root, lock) = (root.display().to_string(), lock.display().to_string());
+    let pin = place.nucleus(&["attest", "create", &root]);
+    place.nucleus(&["policy", "lock", "--output", &lock]).exits(0);
+    let words = [
+        "--mode",
+        "production",
+        "--policy-lock",
+        &lock,
+        "--rootfs",
+        &root,
+        "--rootfs-manifest-sha256",
+        pin.exits(0).trim(),
+        "--volume",
+        "/usr:/usr:ro",
+        "--user",
+        "1000",
+        "--memory",
+        "256M",
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
 /// Waits for something that comes by itself.
 #[track_caller]
 pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
