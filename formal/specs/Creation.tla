@@ -45,13 +45,17 @@ CONSTANTS
     \* @type: Set(Str);
     Others,
     \* @type: Set(Str);
-    Links,
+    Swaps,
     \* @type: Bool;
     Moves,
     \* @type: Int;
     MaxLinks,
     \* @type: Int;
     MaxRetries,
+    \* @type: Set(Str);
+    Propagations,
+    \* @type: Set(Str);
+    Protections,
     \* @type: Set(Str);
     Commands,
     \* @type: Set(Str);
@@ -142,9 +146,15 @@ VARIABLES
     \* @type: Bool;
     attended,
     \* @type: Str;
+    asked,
+    \* @type: Str;
     stage,
     \* @type: Str;
     walk,
+    \* @type: Int;
+    cut,
+    \* @type: Str;
+    turn,
     \* @type: Str;
     at,
     \* @type: Seq(Str);
@@ -162,9 +172,15 @@ VARIABLES
     \* @type: Str;
     propagation,
     \* @type: Bool;
+    peer,
+    \* @type: Bool;
     leaked,
+    \* @type: Str;
+    seen,
     \* @type: Set(Str);
     hidden,
+    \* @type: Set(Str);
+    absent,
     \* @type: Str;
     oldroot
 
@@ -172,11 +188,13 @@ rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
 lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 hvars == <<wanted, parent, owed, script, child, toChild, toParent, work, answer, starter, result, fault>>
 ivars == <<plan, ahead, taken, fate, admin, attended>>
-fvars == <<stage, walk, at, rest, followed, retries, x, above, made, propagation, leaked, hidden, oldroot>>
+fvars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, peer, leaked,
+           seen, hidden, absent, oldroot>>
 vars == <<version, pidns, runtime, record, group, place, program, deleter, dir, recorded, fifo, proc, told,
           killed, cgroup, frozen, lock, op, todo, handle, wanted, parent, owed, script, child, toChild,
-          toParent, work, answer, starter, result, fault, plan, ahead, taken, fate, admin, attended, stage,
-          walk, at, rest, followed, retries, x, above, made, propagation, leaked, hidden, oldroot>>
+          toParent, work, answer, starter, result, fault, plan, ahead, taken, fate, admin, attended, asked,
+          stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, peer, leaked, seen,
+          hidden, absent, oldroot>>
 
 R == INSTANCE Resources
 L == INSTANCE Lifecycle
@@ -229,7 +247,7 @@ BecomeRoot == Does("become root") /\ I!BecomeRoot /\ H!Hears /\ UNCHANGED <<rvar
 Walk == Does("root") /\ (F!Enter \/ F!Found) /\ UNCHANGED <<rvars, lvars, hvars, ivars>>
 Mount ==
     /\ Does("root")
-    /\ F!MakeSlave \/ F!AttachRoot \/ F!BeginBind \/ F!AttachBind \/ F!BeginProc
+    /\ F!Inherit \/ F!AttachRoot \/ F!BeginBind \/ F!AttachBind \/ F!BeginProc
     /\ UNCHANGED <<rvars, lvars, hvars, ivars>>
 MountLast == Does("root") /\ F!AttachProc /\ I!Root /\ UNCHANGED <<rvars, lvars, hvars>>
 
@@ -242,7 +260,7 @@ SendMounted ==
 HooksDone == Does("runtime hooks") /\ I!RuntimeHooks /\ H!Hears /\ UNCHANGED <<rvars, lvars, fvars>>
 OwnHooks == Does("container hooks") /\ I!ContainerHooks /\ F!Hooks /\ UNCHANGED <<rvars, lvars, hvars>>
 NoHooks == Does("hide") /\ ~plan.hooks /\ F!Hooks /\ UNCHANGED <<rvars, lvars, hvars, ivars>>
-Readonly == Does("hide") /\ F!ReadonlyPaths /\ UNCHANGED <<rvars, lvars, hvars, ivars>>
+LookToHide == Does("hide") /\ F!Look("there") /\ UNCHANGED <<rvars, lvars, hvars, ivars>>
 Hide == Does("hide") /\ F!Mask /\ I!Hide /\ UNCHANGED <<rvars, lvars, hvars>>
 Pivot == Does("pivot") /\ F!Pivot /\ UNCHANGED <<rvars, lvars, hvars, ivars>>
 Detach == Does("pivot") /\ F!DetachOldRoot /\ I!Pivot /\ UNCHANGED <<rvars, lvars, hvars>>
@@ -360,14 +378,14 @@ RuntimeGoesOn ==
     \/ Record \/ Go \/ SeeExec \/ RuntimeReports \/ Reap \/ UndoProcesses \/ UndoCgroup \/ UndoState
 ChildGoesOn ==
     \/ Join \/ BecomeRoot \/ Walk \/ Mount \/ MountLast \/ SendTerminal \/ SendMounted \/ HooksDone \/ OwnHooks
-    \/ NoHooks \/ Readonly \/ Hide \/ Pivot \/ Detach \/ RootReadonly \/ GiveUpPrivileges \/ SendListener
+    \/ NoHooks \/ LookToHide \/ Hide \/ Pivot \/ Detach \/ RootReadonly \/ GiveUpPrivileges \/ SendListener
     \/ ListenerPassed \/ Ready \/ HearStart \/ Confine \/ Execute \/ FollowRuntime
 DeleteGoesOn == BeginDelete \/ LockToDelete \/ DeleteKills \/ DeleteCgroup \/ DeleteState
 
 Next ==
     \/ MakeState \/ OpenState \/ LockState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ Proceed \/ Join
     \/ BecomeRoot \/ Walk \/ Mount \/ MountLast \/ SendTerminal \/ SendMounted \/ HooksDone \/ OwnHooks \/ NoHooks
-    \/ Readonly \/ Hide \/ Pivot \/ Detach \/ RootReadonly \/ GiveUpPrivileges \/ SendListener \/ ListenerPassed
+    \/ LookToHide \/ Hide \/ Pivot \/ Detach \/ RootReadonly \/ GiveUpPrivileges \/ SendListener \/ ListenerPassed
     \/ ChildFails \/ Ready \/ Hear \/ Record \/ Go \/ HearStart \/ Confine \/ Execute \/ SeeExec \/ Fork
     \/ OtherExits \/ InitExits \/ FollowRuntime \/ UndoProcesses \/ DeleteKills \/ RuntimeFails \/ RuntimeReports
     \/ Reap \/ UndoCgroup \/ UndoState \/ BeginDelete \/ LockToDelete \/ DeleteCgroup \/ DeleteState \/ KillRuntime

@@ -37,19 +37,29 @@ EXTENDS Sequences, Naturals
 
 CONSTANTS
     \* @type: Set(Str);
-    Links,     \* the links that the adversary has: "up", "abs", "loop", "through"
+    Swaps,        \* what the adversary puts in the place of `x`: the links "up", "abs", "loop", "through", or "nothing"
     \* @type: Bool;
-    Moves,     \* whether it moves `y` out of the root file system
+    Moves,        \* whether it moves `y` out of the root file system
     \* @type: Int;
-    MaxLinks,  \* followed in one lookup (40 in Linux)
+    MaxLinks,     \* followed in one lookup (40 in Linux)
     \* @type: Int;
-    MaxRetries \* of an undecided lookup
+    MaxRetries,   \* of an undecided lookup
+    \* @type: Set(Str);
+    Propagations, \* that may be asked for: "slave", which is the usual one, "shared"
+    \* @type: Set(Str);
+    Protections   \* that are asked for, of "readonly", "masked" and "root"
 
 VARIABLES
+    \* @type: Str;
+    asked,       \* the propagation
     \* @type: Str;
     stage,       \* of the child
     \* @type: Str;
     walk,        \* of its lookup
+    \* @type: Int;
+    cut,         \* components at the end of the path that this lookup leaves out
+    \* @type: Str;
+    turn,        \* "up": to a directory that is there; "down": what is below has been made
     \* @type: Str;
     at,          \* the directory that the lookup has reached: a descriptor
     \* @type: Seq(Str);
@@ -59,7 +69,7 @@ VARIABLES
     \* @type: Int;
     retries,     \* of this lookup
     \* @type: Str;
-    x,           \* what the name `x` is in the root: the directory, or a link
+    x,           \* what the name `x` is in the root: the directory, a link, nothing, or a directory made anew
     \* @type: Str;
     above,       \* the parent of the directory `y`
     \* @type: Str;
@@ -67,41 +77,59 @@ VARIABLES
     \* @type: Str;
     propagation, \* of the inherited tree
     \* @type: Bool;
-    leaked,      \* whether a mount has reached the host
+    peer,        \* whether what is mounted in the root file system appears on the host
+    \* @type: Bool;
+    leaked,      \* whether a mount, or its end, has reached the host
+    \* @type: Str;
+    seen,        \* what is at the path to hide: "there", "absent", or "denied" if that cannot be told
     \* @type: Set(Str);
     hidden,      \* protections in force: "masked", "readonly", "root"
+    \* @type: Set(Str);
+    absent,      \* protections that had nothing to hide
     \* @type: Str;
     oldroot      \* the host's tree, for this process
 
 tree == <<x, above>>
-lookup == <<walk, at, rest, followed, retries, made>>
-mounts == <<propagation, leaked, hidden, oldroot>>
-vars == <<stage, walk, at, rest, followed, retries, x, above, made, propagation, leaked, hidden, oldroot>>
+lookup == <<walk, cut, turn, at, rest, followed, retries, made>>
+hiding == <<seen, hidden, absent>>
+mounts == <<asked, propagation, peer, leaked, seen, hidden, absent, oldroot>>
+vars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, peer, leaked,
+          seen, hidden, absent, oldroot>>
 
+Links == Swaps \ {"nothing"}
 Path == <<"x", "y">>
-Own == {"root", "x", "y", "new"}
+Own == {"root", "x", "y", "new", "new x"}
 Nodes == Own \cup {"host", "secret"}
 
-Stages == {"begin", "slaved", "rooted", "bind", "bound", "proc", "mounted", "hooked", "readonly", "masked", "pivoted",
+Stages == {"begin", "inherited", "rooted", "bind", "bound", "proc", "mounted", "hooked", "readonly", "masked", "pivoted",
            "detached", "ready", "running", "failed"}
 
 TypeOK ==
+    /\ asked \in Propagations
     /\ stage \in Stages
-    /\ walk \in {"idle", "walking", "found", "missing"}
+    /\ walk \in {"idle", "walking", "making", "found"}
+    /\ cut \in 0..2
+    /\ turn \in {"up", "down"}
     /\ at \in Nodes
     /\ followed \in 0..MaxLinks
     /\ retries \in 0..MaxRetries
-    /\ x \in {"dir"} \cup Links
+    /\ x \in {"dir", "new"} \cup Swaps
     /\ above \in {"x", "host"}
     /\ made \in {"none"} \cup Nodes
     /\ propagation \in {"shared", "slave"}
+    /\ peer \in BOOLEAN
     /\ leaked \in BOOLEAN
+    /\ seen \in {"unknown", "there", "absent", "denied"}
     /\ hidden \in SUBSET {"masked", "readonly", "root"}
+    /\ absent \in SUBSET {"masked", "readonly"}
     /\ oldroot \in {"root", "covering", "gone"}
 
 Init ==
+    /\ asked \in Propagations
     /\ stage = "begin"
     /\ walk = "idle"
+    /\ cut = 0
+    /\ turn = "up"
     /\ at = "root"
     /\ rest = <<>>
     /\ followed = 0
@@ -110,8 +138,11 @@ Init ==
     /\ above = "x"
     /\ made = "none"
     /\ propagation = "shared"
+    /\ peer = FALSE
     /\ leaked = FALSE
+    /\ seen = "unknown"
     /\ hidden = {}
+    /\ absent = {}
     /\ oldroot = "root"
 
 -----------------------------------------------------------------------------
@@ -128,15 +159,23 @@ LinkFrom(l, node) == IF l = "abs" THEN "root" ELSE node
 Parent(node) ==
     CASE node = "root" -> "host"
       [] node = "x" -> "root"
+      [] node = "new x" -> "root"
       [] node = "y" -> above
       [] node = "new" -> made
       [] OTHER -> "host"
 
-Beneath(node) == node \in {"root", "x", "new"} \/ (node = "y" /\ above = "x")
+Beneath(node) == node \in {"root", "x", "new", "new x"} \/ (node = "y" /\ above = "x")
+
+(* What the name `x` is. *)
+X ==
+    CASE x = "dir" -> "x"
+      [] x = "new" -> "new x"
+      [] x = "nothing" -> "absent"
+      [] OTHER -> x
 
 (* What a name is in a directory: a node, a link, or "absent". *)
 Entry(node, name) ==
-    CASE node = "root" /\ name = "x" -> (IF x = "dir" THEN "x" ELSE x)
+    CASE node = "root" /\ name = "x" -> X
       [] node = "root" /\ name = "d" -> (IF x = "dir" THEN "absent" ELSE "x")
       [] node = "x" /\ name = "y" /\ above = "x" -> "y"
       [] name = "y" /\ made = node -> "new"
@@ -144,17 +183,23 @@ Entry(node, name) ==
       [] OTHER -> "absent"
 
 -----------------------------------------------------------------------------
-(* One lookup. *)
+(* One lookup: the path without its last `cut` components, from the root. Each of the questions to the kernel begins
+   again there, and only what the last one has answered is held. *)
 
 Busy == stage \notin {"running", "failed"}
 
-Begin(where) ==
-    /\ stage' = where
+LookUp(less, direction) ==
     /\ walk' = "walking"
+    /\ cut' = less
+    /\ turn' = direction
     /\ at' = "root"
-    /\ rest' = Path
+    /\ rest' = SubSeq(Path, 1, 2 - less)
     /\ followed' = 0
     /\ retries' = 0
+
+Begin(where) ==
+    /\ stage' = where
+    /\ LookUp(0, "up")
     /\ made' = "none"
     /\ UNCHANGED <<tree, mounts>>
 
@@ -167,7 +212,7 @@ Enter ==
     /\ Next1 \in Nodes
     /\ at' = Next1
     /\ rest' = Tail(rest)
-    /\ UNCHANGED <<stage, walk, followed, retries, made, tree, mounts>>
+    /\ UNCHANGED <<stage, walk, cut, turn, followed, retries, made, tree, mounts>>
 
 MayFollow == stage # "proc" /\ followed < MaxLinks
 
@@ -179,7 +224,7 @@ Follow ==
     /\ at' = LinkFrom(Next1, at)
     /\ rest' = LinkTo(Next1) \o Tail(rest)
     /\ followed' = followed + 1
-    /\ UNCHANGED <<stage, walk, retries, made, tree, mounts>>
+    /\ UNCHANGED <<stage, walk, cut, turn, retries, made, tree, mounts>>
 
 RefuseLink ==
     /\ Walking
@@ -195,7 +240,7 @@ GoUp ==
     /\ Beneath(at)
     /\ at' = IF at = "root" THEN "root" ELSE Parent(at)
     /\ rest' = Tail(rest)
-    /\ UNCHANGED <<stage, walk, followed, retries, made, tree, mounts>>
+    /\ UNCHANGED <<stage, walk, cut, turn, followed, retries, made, tree, mounts>>
 
 (* A rename has raced with `..`. *)
 BeginAgain ==
@@ -205,9 +250,9 @@ BeginAgain ==
     /\ retries < MaxRetries
     /\ retries' = retries + 1
     /\ at' = "root"
-    /\ rest' = Path
+    /\ rest' = SubSeq(Path, 1, 2 - cut)
     /\ followed' = 0
-    /\ UNCHANGED <<stage, walk, made, tree, mounts>>
+    /\ UNCHANGED <<stage, walk, cut, turn, made, tree, mounts>>
 
 GiveUp ==
     /\ Walking
@@ -217,31 +262,47 @@ GiveUp ==
     /\ stage' = "failed"
     /\ UNCHANGED <<lookup, tree, mounts>>
 
-(* Only the last component of the path itself is ever made, and once. *)
-Miss ==
-    /\ Walking
-    /\ Head(rest) # ".."
-    /\ Next1 = "absent"
-    /\ walk' = IF rest = <<"y">> /\ made = "none" THEN "missing" ELSE walk
-    /\ stage' = IF rest = <<"y">> /\ made = "none" THEN stage ELSE "failed"
-    /\ UNCHANGED <<at, rest, followed, retries, made, tree, mounts>>
+Missing == Walking /\ Head(rest) # ".." /\ Next1 = "absent"
 
+(* Is the directory there that it is to be made in? The root always is. *)
+LookAbove ==
+    /\ Missing
+    /\ turn = "up"
+    /\ LookUp(cut + 1, "up")
+    /\ UNCHANGED <<stage, made, tree, mounts>>
+
+(* What was made is gone, or a link to nowhere has its name. *)
+NotThere ==
+    /\ Missing
+    /\ turn = "down"
+    /\ stage' = "failed"
+    /\ UNCHANGED <<lookup, tree, mounts>>
+
+FoundAbove ==
+    /\ Busy
+    /\ walk = "walking"
+    /\ rest = <<>>
+    /\ cut > 0
+    /\ walk' = "making"
+    /\ cut' = cut - 1
+    /\ UNCHANGED <<stage, turn, at, rest, followed, retries, made, tree, mounts>>
+
+(* One entry of the directory that is held. What has that name already stays, whatever it is. *)
 Make ==
     /\ Busy
-    /\ walk = "missing"
-    /\ made' = at
-    /\ walk' = "walking"
-    /\ at' = "root"
-    /\ rest' = Path
-    /\ followed' = 0
-    /\ UNCHANGED <<stage, retries, tree, mounts>>
+    /\ walk = "making"
+    /\ made' = IF cut = 0 /\ Entry(at, "y") = "absent" THEN at ELSE made
+    /\ x' = IF cut = 1 /\ X = "absent" THEN "new" ELSE x
+    /\ LookUp(cut, "down")
+    /\ UNCHANGED <<stage, above, mounts>>
 
 Found ==
     /\ Busy
     /\ walk = "walking"
     /\ rest = <<>>
+    /\ cut = 0
     /\ walk' = "found"
-    /\ UNCHANGED <<stage, at, rest, followed, retries, made, tree, mounts>>
+    /\ UNCHANGED <<stage, cut, turn, at, rest, followed, retries, made, tree, mounts>>
 
 -----------------------------------------------------------------------------
 (* The road. *)
@@ -250,18 +311,21 @@ Step(from, to) ==
     /\ stage = from
     /\ stage' = to
 
-MakeSlave ==
-    /\ Step("begin", "slaved")
-    /\ propagation' = "slave"
-    /\ UNCHANGED <<lookup, tree, leaked, hidden, oldroot>>
+(* Only who asks for shared mounts leaves the tree as it was. *)
+Inherit ==
+    /\ Step("begin", "inherited")
+    /\ propagation' = asked
+    /\ UNCHANGED <<asked, lookup, tree, peer, leaked, hiding, oldroot>>
 
-(* A mount in a tree that is shared with the host's appears there too. *)
-Leaks == leaked \/ propagation = "shared"
+(* In a tree that is shared with the host's, a mount appears there too: so it goes over the root directory, which is
+   one mount that can be made private, and is made private itself. *)
+Place == IF asked = "shared" THEN "over the root" ELSE "path"
 
 AttachRoot ==
-    /\ Step("slaved", "rooted")
-    /\ leaked' = Leaks
-    /\ UNCHANGED <<lookup, tree, propagation, hidden, oldroot>>
+    /\ Step("inherited", "rooted")
+    /\ peer' = (propagation = "shared" /\ Place = "path")
+    /\ leaked' = (leaked \/ (propagation = "shared" /\ Place = "path"))
+    /\ UNCHANGED <<asked, lookup, tree, propagation, hiding, oldroot>>
 
 BeginBind ==
     /\ stage = "rooted"
@@ -273,8 +337,12 @@ AttachBind ==
     /\ Step("bind", "bound")
     /\ walk' = "idle"
     /\ at' = at
-    /\ leaked' = Leaks
-    /\ UNCHANGED <<rest, followed, retries, made, tree, propagation, hidden, oldroot>>
+    /\ turn' = "up"
+    /\ followed' = 0
+    /\ retries' = 0
+    /\ made' = "none"
+    /\ leaked' = (leaked \/ peer)
+    /\ UNCHANGED <<asked, cut, rest, tree, propagation, peer, hiding, oldroot>>
 
 BeginProc ==
     /\ stage = "bound"
@@ -285,43 +353,94 @@ AttachProc ==
     /\ walk = "found"
     /\ Step("proc", "mounted")
     /\ walk' = "idle"
-    /\ leaked' = Leaks
+    /\ at' = "root"
+    /\ turn' = "up"
+    /\ followed' = 0
+    /\ retries' = 0
+    /\ made' = "none"
+    /\ leaked' = (leaked \/ peer)
     /\ hidden' = {}
-    /\ UNCHANGED <<at, rest, followed, retries, made, tree, propagation, oldroot>>
+    /\ UNCHANGED <<asked, cut, rest, tree, propagation, peer, seen, absent, oldroot>>
 
 (* They may mount what they like. *)
 Hooks ==
     /\ Step("mounted", "hooked")
     /\ hidden' = {}
-    /\ UNCHANGED <<lookup, tree, propagation, leaked, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, seen, absent, oldroot>>
+
+(* The steps that hide, where they are asked for: first what is read-only, then what is masked. *)
+Hides == IF stage = "hooked" /\ "readonly" \in Protections THEN "readonly"
+         ELSE IF stage \in {"hooked", "readonly"} /\ "masked" \in Protections THEN "masked"
+         ELSE "nothing"
+
+Look(k) ==
+    /\ Hides # "nothing"
+    /\ seen = "unknown"
+    /\ seen' = k
+    /\ UNCHANGED <<asked, stage, lookup, tree, propagation, peer, leaked, hidden, absent, oldroot>>
 
 ReadonlyPaths ==
-    /\ Step("hooked", "readonly")
+    /\ Hides = "readonly"
+    /\ seen = "there"
+    /\ stage' = "readonly"
+    /\ seen' = "unknown"
     /\ hidden' = hidden \cup {"readonly"}
-    /\ UNCHANGED <<lookup, tree, propagation, leaked, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, absent, oldroot>>
 
 Mask ==
-    /\ Step("readonly", "masked")
+    /\ Hides = "masked"
+    /\ seen = "there"
+    /\ stage' = "masked"
+    /\ seen' = "unknown"
     /\ hidden' = hidden \cup {"masked"}
-    /\ UNCHANGED <<lookup, tree, propagation, leaked, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, absent, oldroot>>
+
+(* What is not there needs no hiding. *)
+NothingToHide ==
+    /\ Hides # "nothing"
+    /\ seen = "absent"
+    /\ stage' = Hides
+    /\ seen' = "unknown"
+    /\ absent' = IF seen = "absent" THEN absent \cup {Hides} ELSE absent
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, hidden, oldroot>>
+
+(* What is there and cannot be hidden is refused. *)
+RefuseToHide ==
+    /\ Hides # "nothing"
+    /\ seen = "denied"
+    /\ stage' = "failed"
+    /\ UNCHANGED <<lookup, tree, mounts>>
 
 Pivot ==
-    /\ Step("masked", "pivoted")
+    /\ stage \in {"hooked", "readonly", "masked"}
+    /\ Hides = "nothing"
+    /\ stage' = "pivoted"
     /\ oldroot' = "covering"
-    /\ UNCHANGED <<lookup, tree, propagation, leaked, hidden>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, hiding>>
+
+(* Or its unmounting would reach the host. *)
+LetOldRootGo ==
+    /\ stage = "pivoted"
+    /\ propagation = "shared"
+    /\ propagation' = "slave"
+    /\ UNCHANGED <<asked, stage, lookup, tree, peer, leaked, hiding, oldroot>>
 
 DetachOldRoot ==
+    /\ propagation = "slave"
     /\ Step("pivoted", "detached")
     /\ oldroot' = "gone"
-    /\ UNCHANGED <<lookup, tree, propagation, leaked, hidden>>
+    /\ leaked' = (leaked \/ propagation = "shared")
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, hiding>>
 
 RootReadonly ==
+    /\ "root" \in Protections
     /\ Step("detached", "ready")
     /\ hidden' = hidden \cup {"root"}
-    /\ UNCHANGED <<lookup, tree, propagation, leaked, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, seen, absent, oldroot>>
 
 Execute ==
-    /\ Step("ready", "running")
+    /\ stage = IF "root" \in Protections THEN "ready" ELSE "detached"
+    /\ stage' = "running"
     /\ UNCHANGED <<lookup, tree, mounts>>
 
 Fail ==
@@ -330,31 +449,47 @@ Fail ==
     /\ UNCHANGED <<lookup, tree, mounts>>
 
 -----------------------------------------------------------------------------
-(* The other container. *)
+(* The other container. How mounts propagate is nothing to it: it is there where what is usual is asked for. *)
+
+Adversary == asked = "slave"
 
 Exchange(l) ==
+    /\ Adversary
     /\ x' = IF x = "dir" THEN l ELSE "dir"
     /\ UNCHANGED <<stage, lookup, above, mounts>>
 
 Move ==
+    /\ Adversary
     /\ Moves
     /\ above' = IF above = "x" THEN "host" ELSE "x"
     /\ UNCHANGED <<stage, lookup, x, mounts>>
 
+Rest == ~Busy /\ UNCHANGED vars
+
 -----------------------------------------------------------------------------
-Lookup == Enter \/ Follow \/ RefuseLink \/ GoUp \/ BeginAgain \/ GiveUp \/ Miss \/ Make \/ Found
+Lookup ==
+    \/ Enter \/ Follow \/ RefuseLink \/ GoUp \/ BeginAgain \/ GiveUp \/ LookAbove \/ NotThere \/ FoundAbove \/ Make
+    \/ Found
+
+Seen == {"there", "absent", "denied"}
 
 Road ==
-    \/ MakeSlave \/ AttachRoot \/ BeginBind \/ AttachBind \/ BeginProc \/ AttachProc \/ Hooks \/ ReadonlyPaths \/ Mask
-    \/ Pivot \/ DetachOldRoot \/ RootReadonly \/ Execute
+    \/ Inherit \/ AttachRoot \/ BeginBind \/ AttachBind \/ BeginProc \/ AttachProc \/ Hooks
+    \/ \E k \in Seen : Look(k)
+    \/ ReadonlyPaths \/ Mask \/ NothingToHide \/ RefuseToHide
+    \/ Pivot \/ LetOldRootGo \/ DetachOldRoot \/ RootReadonly \/ Execute
 
 Next ==
-    \/ Enter \/ Follow \/ RefuseLink \/ GoUp \/ BeginAgain \/ GiveUp \/ Miss \/ Make \/ Found
-    \/ MakeSlave \/ AttachRoot \/ BeginBind \/ AttachBind \/ BeginProc \/ AttachProc \/ Hooks \/ ReadonlyPaths \/ Mask
-    \/ Pivot \/ DetachOldRoot \/ RootReadonly \/ Execute
+    \/ Enter \/ Follow \/ RefuseLink \/ GoUp \/ BeginAgain \/ GiveUp \/ LookAbove \/ NotThere \/ FoundAbove \/ Make
+    \/ Found
+    \/ Inherit \/ AttachRoot \/ BeginBind \/ AttachBind \/ BeginProc \/ AttachProc \/ Hooks
+    \/ \E k \in Seen : Look(k)
+    \/ ReadonlyPaths \/ Mask \/ NothingToHide \/ RefuseToHide
+    \/ Pivot \/ LetOldRootGo \/ DetachOldRoot \/ RootReadonly \/ Execute
     \/ Fail
-    \/ \E l \in Links : Exchange(l)
+    \/ \E l \in Swaps : Exchange(l)
     \/ Move
+    \/ Rest
 
 (* Who has begun goes on. *)
 Fairness == WF_vars(stage # "begin" /\ (Lookup \/ Road))
@@ -370,17 +505,17 @@ MadeInside == made \in {"none"} \cup Own
 (* The targets of procfs and sysfs are reached without any link. *)
 ProcWithoutLinks == stage = "proc" => followed = 0
 
-(* No mount appears on the host. *)
+(* No mount appears on the host, and none of the host's goes. *)
 NothingLeaks == ~leaked
 
-(* When the program runs, all that was to be hidden is, and no path leads to the host's tree. *)
-HiddenAtLast == stage = "running" => hidden = {"masked", "readonly", "root"} /\ oldroot = "gone"
+(* When the program runs, all that was to be hidden is, or was not there, and no path leads to the host's tree. *)
+HiddenAtLast == stage = "running" => hidden \cup absent = Protections /\ oldroot = "gone"
 
 (* The root is written to (targets, the working directory) only while it is writable. *)
 WritableWhileNeeded == walk # "idle" /\ Busy => "root" \notin hidden
 
 (* Whatever the adversary does, the child ends its set-up or fails. *)
-Ends == (stage = "slaved") ~> (stage \in {"running", "failed"})
+Ends == (stage = "inherited") ~> (stage \in {"running", "failed"})
 
 (* What is hidden stays hidden. *)
 StaysHidden == [][hidden \subseteq hidden']_vars
