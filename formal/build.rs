@@ -21,7 +21,7 @@ struct Code {
     module: &'static str,
 }
 
-const CODE: [Code; 7] = [
+const CODE: [Code; 9] = [
     Code {
         name: "lifecycle",
         file: "runtime/src/lifecycle.rs",
@@ -39,6 +39,18 @@ const CODE: [Code; 7] = [
         file: "runtime/src/plan/order.rs",
         library: "nucleus_runtime",
         module: "plan::order",
+    },
+    Code {
+        name: "tree",
+        file: "runtime/src/plan/tree.rs",
+        library: "nucleus_runtime",
+        module: "plan::tree",
+    },
+    Code {
+        name: "lookup",
+        file: "runtime/src/rootfs/lookup.rs",
+        library: "nucleus_runtime",
+        module: "rootfs::lookup",
     },
     Code {
         name: "mode",

@@ -171,6 +171,8 @@ VARIABLES
     made,
     \* @type: Str;
     propagation,
+    \* @type: Str;
+    mountpoint,
     \* @type: Bool;
     peer,
     \* @type: Bool;
@@ -188,13 +190,13 @@ rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
 lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 hvars == <<wanted, parent, owed, script, child, toChild, toParent, work, answer, starter, result, fault>>
 ivars == <<plan, ahead, taken, fate, admin, attended>>
-fvars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, peer, leaked,
-           seen, hidden, absent, oldroot>>
+fvars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, mountpoint, peer,
+           leaked, seen, hidden, absent, oldroot>>
 vars == <<version, pidns, runtime, record, group, place, program, deleter, dir, recorded, fifo, proc, told,
           killed, cgroup, frozen, lock, op, todo, handle, wanted, parent, owed, script, child, toChild,
           toParent, work, answer, starter, result, fault, plan, ahead, taken, fate, admin, attended, asked,
-          stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, peer, leaked, seen,
-          hidden, absent, oldroot>>
+          stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, mountpoint, peer,
+          leaked, seen, hidden, absent, oldroot>>
 
 R == INSTANCE Resources
 L == INSTANCE Lifecycle

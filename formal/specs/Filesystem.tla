@@ -76,6 +76,8 @@ VARIABLES
     made,        \* where the missing target was made
     \* @type: Str;
     propagation, \* of the inherited tree
+    \* @type: Str;
+    mountpoint,       \* where the root file system is attached: at its own "path", or "over" the root directory
     \* @type: Bool;
     peer,        \* whether what is mounted in the root file system appears on the host
     \* @type: Bool;
@@ -92,9 +94,9 @@ VARIABLES
 tree == <<x, above>>
 lookup == <<walk, cut, turn, at, rest, followed, retries, made>>
 hiding == <<seen, hidden, absent>>
-mounts == <<asked, propagation, peer, leaked, seen, hidden, absent, oldroot>>
-vars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, peer, leaked,
-          seen, hidden, absent, oldroot>>
+mounts == <<asked, propagation, mountpoint, peer, leaked, seen, hidden, absent, oldroot>>
+vars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, mountpoint, peer,
+          leaked, seen, hidden, absent, oldroot>>
 
 Links == Swaps \ {"nothing"}
 Path == <<"x", "y">>
@@ -117,6 +119,7 @@ TypeOK ==
     /\ above \in {"x", "host"}
     /\ made \in {"none"} \cup Nodes
     /\ propagation \in {"shared", "slave"}
+    /\ mountpoint \in {"none", "path", "over"}
     /\ peer \in BOOLEAN
     /\ leaked \in BOOLEAN
     /\ seen \in {"unknown", "there", "absent", "denied"}
@@ -138,6 +141,7 @@ Init ==
     /\ above = "x"
     /\ made = "none"
     /\ propagation = "shared"
+    /\ mountpoint = "none"
     /\ peer = FALSE
     /\ leaked = FALSE
     /\ seen = "unknown"
@@ -315,16 +319,15 @@ Step(from, to) ==
 Inherit ==
     /\ Step("begin", "inherited")
     /\ propagation' = asked
-    /\ UNCHANGED <<asked, lookup, tree, peer, leaked, hiding, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, mountpoint, peer, leaked, hiding, oldroot>>
 
 (* In a tree that is shared with the host's, a mount appears there too: so it goes over the root directory, which is
    one mount that can be made private, and is made private itself. *)
-Place == IF asked = "shared" THEN "over the root" ELSE "path"
-
 AttachRoot ==
     /\ Step("inherited", "rooted")
-    /\ peer' = (propagation = "shared" /\ Place = "path")
-    /\ leaked' = (leaked \/ (propagation = "shared" /\ Place = "path"))
+    /\ mountpoint' = IF asked = "shared" THEN "over" ELSE "path"
+    /\ peer' = (propagation = "shared" /\ mountpoint' = "path")
+    /\ leaked' = (leaked \/ (propagation = "shared" /\ mountpoint' = "path"))
     /\ UNCHANGED <<asked, lookup, tree, propagation, hiding, oldroot>>
 
 BeginBind ==
@@ -342,7 +345,7 @@ AttachBind ==
     /\ retries' = 0
     /\ made' = "none"
     /\ leaked' = (leaked \/ peer)
-    /\ UNCHANGED <<asked, cut, rest, tree, propagation, peer, hiding, oldroot>>
+    /\ UNCHANGED <<asked, cut, rest, tree, propagation, mountpoint, peer, hiding, oldroot>>
 
 BeginProc ==
     /\ stage = "bound"
@@ -360,13 +363,13 @@ AttachProc ==
     /\ made' = "none"
     /\ leaked' = (leaked \/ peer)
     /\ hidden' = {}
-    /\ UNCHANGED <<asked, cut, rest, tree, propagation, peer, seen, absent, oldroot>>
+    /\ UNCHANGED <<asked, cut, rest, tree, propagation, mountpoint, peer, seen, absent, oldroot>>
 
 (* They may mount what they like. *)
 Hooks ==
     /\ Step("mounted", "hooked")
     /\ hidden' = {}
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, seen, absent, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, leaked, seen, absent, oldroot>>
 
 (* The steps that hide, where they are asked for: first what is read-only, then what is masked. *)
 Hides == IF stage = "hooked" /\ "readonly" \in Protections THEN "readonly"
@@ -377,7 +380,7 @@ Look(k) ==
     /\ Hides # "nothing"
     /\ seen = "unknown"
     /\ seen' = k
-    /\ UNCHANGED <<asked, stage, lookup, tree, propagation, peer, leaked, hidden, absent, oldroot>>
+    /\ UNCHANGED <<asked, stage, lookup, tree, propagation, mountpoint, peer, leaked, hidden, absent, oldroot>>
 
 ReadonlyPaths ==
     /\ Hides = "readonly"
@@ -385,7 +388,7 @@ ReadonlyPaths ==
     /\ stage' = "readonly"
     /\ seen' = "unknown"
     /\ hidden' = hidden \cup {"readonly"}
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, absent, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, leaked, absent, oldroot>>
 
 Mask ==
     /\ Hides = "masked"
@@ -393,7 +396,7 @@ Mask ==
     /\ stage' = "masked"
     /\ seen' = "unknown"
     /\ hidden' = hidden \cup {"masked"}
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, absent, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, leaked, absent, oldroot>>
 
 (* What is not there needs no hiding. *)
 NothingToHide ==
@@ -402,7 +405,7 @@ NothingToHide ==
     /\ stage' = Hides
     /\ seen' = "unknown"
     /\ absent' = IF seen = "absent" THEN absent \cup {Hides} ELSE absent
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, hidden, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, leaked, hidden, oldroot>>
 
 (* What is there and cannot be hidden is refused. *)
 RefuseToHide ==
@@ -416,27 +419,27 @@ Pivot ==
     /\ Hides = "nothing"
     /\ stage' = "pivoted"
     /\ oldroot' = "covering"
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, hiding>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, leaked, hiding>>
 
 (* Or its unmounting would reach the host. *)
 LetOldRootGo ==
     /\ stage = "pivoted"
     /\ propagation = "shared"
     /\ propagation' = "slave"
-    /\ UNCHANGED <<asked, stage, lookup, tree, peer, leaked, hiding, oldroot>>
+    /\ UNCHANGED <<asked, stage, lookup, tree, mountpoint, peer, leaked, hiding, oldroot>>
 
 DetachOldRoot ==
     /\ propagation = "slave"
     /\ Step("pivoted", "detached")
     /\ oldroot' = "gone"
     /\ leaked' = (leaked \/ propagation = "shared")
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, hiding>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, hiding>>
 
 RootReadonly ==
     /\ "root" \in Protections
     /\ Step("detached", "ready")
     /\ hidden' = hidden \cup {"root"}
-    /\ UNCHANGED <<asked, lookup, tree, propagation, peer, leaked, seen, absent, oldroot>>
+    /\ UNCHANGED <<asked, lookup, tree, propagation, mountpoint, peer, leaked, seen, absent, oldroot>>
 
 Execute ==
     /\ stage = IF "root" \in Protections THEN "ready" ELSE "detached"

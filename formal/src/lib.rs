@@ -25,8 +25,10 @@ mod bindings {
     mod address;
     mod cleanup;
     mod lifecycle;
+    mod lookup;
     mod mode;
     mod order;
     mod protocol;
     mod reach;
+    mod tree;
 }

@@ -28,6 +28,16 @@ fn steps_are_ordered_as_the_spec_isolation_says() {
 }
 
 #[test]
+fn mount_trees_are_made_as_the_spec_filesystem_says() {
+    agree(tree::binding::PROPERTIES);
+}
+
+#[test]
+fn paths_are_found_and_made_as_the_spec_filesystem_says() {
+    agree(lookup::binding::PROPERTIES);
+}
+
+#[test]
 fn requests_are_decided_as_the_spec_policy_says() {
     agree(mode::binding::PROPERTIES);
 }

@@ -6,7 +6,7 @@ mod support;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Bundle, Host};
@@ -326,4 +326,36 @@ fn a_console_that_is_a_link_is_not_mounted_over() {
             }
         }
     }
+}
+
+/// What an image brings at the place of a file to mount on: opened, a FIFO blocks, and a device does what it does then.
+#[test]
+fn what_is_at_the_place_of_a_file_is_mounted_on_and_not_opened() {
+    let Some(host) = Host::new() else { return };
+    let source = host.directory().join("file");
+    fs::write(&source, SONG).expect("write the source");
+    let bundle = host.bundle(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        for name in ["missing", "fifo"] {
+            mounts.push(
+                json!({"destination": format!("/data/{name}"), "type": "bind", "source": source, "options": ["bind"]}),
+            );
+        }
+        config["process"]["args"] = json!(["cat", "/data/fifo"]);
+    });
+    fs::create_dir(bundle.rootfs("/data")).expect("make /data");
+    let path = bundle.rootfs("/data/fifo");
+    rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o666.into(), 0).expect("mkfifo");
+    let reader = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&path)
+        .expect("open the FIFO");
+    let run = host.run(&["run", "--bundle", bundle.path(), &host.id()]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, SONG), "{run}");
+    // The end of a writer, if there ever was one.
+    let mut seen = [rustix::event::PollFd::new(&reader, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec::default();
+    rustix::event::poll(&mut seen, Some(&now)).expect("poll");
+    assert!(seen[0].revents().is_empty(), "the FIFO was opened: {seen:?}");
 }

@@ -2,6 +2,7 @@
 
 use super::order::{Asked, Kind, Misplaced, follows, road};
 use super::step::{ChildHooks, Step};
+use super::tree;
 
 /// Sorts steps by the road; those without a kind must not be among them.
 pub(super) fn arrange(steps: &mut [Step], asked: Asked) {
@@ -18,6 +19,38 @@ pub(super) fn check<'a>(asked: Asked, steps: impl IntoIterator<Item = &'a Step>)
         .into_iter()
         .skip_while(|step| !matches!(kind_of(step), Some(kind) if kind != Kind::Dumpable));
     follows(asked, begun.filter_map(kind_of))
+}
+
+/// Holds what a plan does to the mount tree against its road.
+///
+/// # Errors
+/// It is another one.
+pub(super) fn check_tree<'a>(
+    asked: tree::Asked,
+    steps: impl IntoIterator<Item = &'a Step>,
+) -> Result<(), tree::Misplaced> {
+    tree::follows(asked, steps.into_iter().filter_map(tree_kind_of))
+}
+
+fn tree_kind_of(step: &Step) -> Option<tree::Kind> {
+    use tree::Kind as K;
+    Some(match step {
+        Step::InheritedPropagation(_) => K::Inherited,
+        Step::Root(_) => K::Root,
+        Step::Mount(_)
+        | Step::CgroupMount(_)
+        | Step::Devices(_)
+        | Step::DevLinks
+        | Step::WorkingDirectory(_)
+        | Step::Terminal { .. } => K::Content,
+        Step::AwaitRuntimeHooks | Step::Hooks(ChildHooks::CreateContainer) => K::Hooks,
+        Step::ReadonlyPaths(_) => K::ReadonlyPaths,
+        Step::Mask(_) => K::Mask,
+        Step::PivotRoot { .. } => K::Pivot,
+        Step::RootPropagation(_) => K::Propagation,
+        Step::ReadonlyRoot => K::ReadonlyRoot,
+        _ => return None,
+    })
 }
 
 fn kind_of(step: &Step) -> Option<Kind> {

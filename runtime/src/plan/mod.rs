@@ -15,6 +15,7 @@ mod paths;
 pub mod process;
 pub mod step;
 pub mod sysctl;
+pub mod tree;
 
 use crate::cgroup;
 use crate::hooks::Hooks;
@@ -53,6 +54,9 @@ pub enum Error {
     /// A step that is not where it has to be: a fault of this program, found before anything is made.
     #[error("the plan of the set-up is wrong")]
     Order(#[from] order::Misplaced),
+    /// The same of the mount tree.
+    #[error("the plan of the set-up is wrong")]
+    Tree(#[from] tree::Misplaced),
     /// `linux.seccomp`.
     #[error("linux.seccomp")]
     Seccomp(#[from] crate::seccomp::Error),
@@ -383,6 +387,7 @@ pub fn plan(request: &Request<'_>, host: &HostFacts) -> Result<Plan, Error> {
     paths::root_and_mounts(&mut builder, &hooks, process, notify)?;
     let listener = process::add(&mut builder, process, &hooks)?;
     arrange::check(asked(&builder, process, &hooks), &builder.steps)?;
+    arrange::check_tree(paths::asked(&builder, &hooks)?, &builder.steps)?;
     if spec.process().is_none() {
         builder.steps.retain(|step| !matches!(step, Step::FindProgram));
     }

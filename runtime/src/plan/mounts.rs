@@ -6,6 +6,7 @@ use crate::cgroup;
 use crate::plan::step::Step;
 use crate::readiness;
 use crate::rootfs::cgroupfs::{CgroupMount, Files, Hierarchy, Version};
+use crate::rootfs::lookup::may_follow_links;
 use crate::rootfs::mount::{BindSource, Mount, Parameter, Propagation, Source};
 use oci_spec::runtime::{self as oci, LinuxNamespaceType};
 use std::path::{Component, Path};
@@ -143,7 +144,7 @@ fn file_system(
     if options.copy_up && typ != "tmpfs" {
         return Err(Error::value("tmpcopyup is for tmpfs only".to_owned()));
     }
-    let links = !matches!(typ, "proc" | "sysfs");
+    let links = may_follow_links(typ);
     let source = Source::FileSystem {
         fstype: c_string(typ)?,
         parameters,

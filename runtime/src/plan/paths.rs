@@ -1,6 +1,7 @@
 //! The part of the road from the inherited mount tree to the pivot, in order.
 
-use super::step::{ChildHooks, Place, Root, Step};
+use super::step::{ChildHooks, Root, Step};
+use super::tree::{self, Propagations};
 use super::{Builder, Error, ToOpen, c_string, devices, mounts, sysctl};
 use crate::hooks::Hooks;
 use crate::rootfs::mount::{BindSource, Propagation};
@@ -15,16 +16,12 @@ pub(super) fn root_and_mounts(
     notify: Option<&Path>,
 ) -> Result<(), Error> {
     let root = root_path(builder)?;
-    let readonly = builder
-        .request
-        .spec
-        .root()
-        .as_ref()
-        .and_then(oci::Root::readonly)
-        .unwrap_or(false);
     let propagation = root_propagation(builder)?;
-    let inherited = propagation.map_or(Propagation::RECURSIVE_SLAVE, inherited);
-    let shared = inherited.flag == libc::MS_SHARED;
+    let Propagations {
+        inherited,
+        place,
+        shared,
+    } = tree::propagations(propagation, builder.request.no_pivot);
 
     builder.steps.push(Step::InheritedPropagation(inherited));
     // The final slash makes the kernel refuse what is not a directory.
@@ -39,11 +36,6 @@ pub(super) fn root_and_mounts(
             idmap: None,
         })
     });
-    let place = if shared || builder.request.no_pivot {
-        Place::OverRoot
-    } else {
-        Place::Path
-    };
     builder.steps.push(Step::Root(Root {
         path,
         source,
@@ -84,10 +76,30 @@ pub(super) fn root_and_mounts(
             ..propagation
         }));
     }
-    if readonly {
+    if root_is_readonly(builder) {
         builder.steps.push(Step::ReadonlyRoot);
     }
     Ok(())
+}
+
+/// What the configuration says about the mount tree, told from it and not from the steps.
+pub(super) fn asked(builder: &Builder<'_>, hooks: &Hooks) -> Result<tree::Asked, Error> {
+    let named = |paths: Option<&Vec<String>>| paths.is_some_and(|paths| !paths.is_empty());
+    let linux = builder.linux();
+    Ok(tree::Asked {
+        hooks: !(hooks.prestart.is_empty()
+            && hooks.create_runtime.is_empty()
+            && hooks.create_container.is_empty()),
+        readonly_paths: named(linux.and_then(|linux| linux.readonly_paths().as_ref())),
+        masked_paths: named(linux.and_then(|linux| linux.masked_paths().as_ref())),
+        propagation: root_propagation(builder)?.is_some(),
+        readonly_root: root_is_readonly(builder),
+    })
+}
+
+fn root_is_readonly(builder: &Builder<'_>) -> bool {
+    let root = builder.request.spec.root().as_ref();
+    root.and_then(oci::Root::readonly).unwrap_or(false)
 }
 
 fn root_path(builder: &Builder<'_>) -> Result<PathBuf, Error> {
@@ -128,20 +140,6 @@ fn root_propagation(builder: &Builder<'_>) -> Result<Option<Propagation>, Error>
         }
     };
     Ok(Some(Propagation { flag, recursive }))
-}
-
-/// How the inherited tree propagates while the container is set up. Only `shared` keeps it shared, so that
-/// volumes can be peers of the host's mounts; `unbindable` must not apply before the binds are made.
-fn inherited(asked: Propagation) -> Propagation {
-    let flag = if asked.flag == libc::MS_UNBINDABLE {
-        libc::MS_PRIVATE
-    } else {
-        asked.flag
-    };
-    Propagation {
-        flag,
-        recursive: true,
-    }
 }
 
 fn hide(builder: &mut Builder<'_>) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! The cgroup file system inside the container, versions 2 and 1.
 
+use super::lookup::may_follow_links;
 use super::mount::{
     Attributes, Parameter, Propagation, mount_data, mount_flags, new_file_system, open_source,
 };
@@ -74,7 +75,8 @@ impl Rootfs {
     /// # Errors
     /// The failed call.
     pub fn mount_cgroup(&mut self, mount: &CgroupMount) -> Result<(), Fault> {
-        let target = self.target(&mount.destination, Kind::Directory, false)?;
+        let links = may_follow_links("cgroup");
+        let target = self.target(&mount.destination, Kind::Directory, links)?;
         let tree = match &mount.version {
             Version::Two(files) => open_files(c"cgroup2", files, mount.attributes)?,
             Version::One(_) => tmpfs(mount)?,

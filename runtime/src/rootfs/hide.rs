@@ -1,5 +1,6 @@
 //! `maskedPaths` and `readonlyPaths`.
 
+use super::lookup::nothing_to_hide;
 use super::mount::{Parameter, bind_on, new_file_system};
 use super::resolve::open_in_root;
 use super::setup_fd::SetupFd;
@@ -101,7 +102,7 @@ impl Rootfs {
     fn existing(&self, path: &CString) -> Result<Option<SetupFd>, Fault> {
         match open_in_root(self.fd(), path, OFlags::PATH) {
             Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) if nothing_to_hide(errno) => Ok(None),
             Err(errno) => Err(errno).call_on("openat2", || lossy(path)),
         }
     }

@@ -5,6 +5,7 @@ pub mod cgroupfs;
 pub mod copy_up;
 pub mod device;
 pub mod hide;
+pub mod lookup;
 pub mod mount;
 pub mod pivot;
 pub mod resolve;
