@@ -26,7 +26,8 @@ end at last.  `delete` comes when the program has ended, as System's does.
 
 WHAT IS LEFT OUT.  What the parts leave out; `create` and `start` (they are in
 Lifecycle and Handshake), `exec`, `--detach`; SIGKILL of who cleans up, cgroup2,
-and the adversary who renames: each part has that in its own spec.  A child that
+paths that are made read-only beside those that are masked, and the adversary who
+renames: each part has that in its own spec.  A child that
 fails after its file system is ready takes the same road here as a runtime that
 fails: only the parts tell them apart.
 

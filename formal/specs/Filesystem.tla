@@ -2,7 +2,7 @@
 (***************************************************************************
 From the inherited mount tree to the container's own, while somebody renames.
 
-The runtime's child detaches the inherited tree from the host's, attaches the
+The runtime's child keeps what it mounts off the host's mount tree, attaches the
 root file system, mounts what the configuration lists, lets the hooks run,
 makes paths read-only, masks paths, pivots, detaches the old root, makes the
 root read-only and executes the program.  A mount's target is a path inside
@@ -14,24 +14,38 @@ WHAT IS MODELLED.  The lookup of `/x/y`, component by component, from the
 descriptor of the root (openat2(2), RESOLVE_IN_ROOT): absolute links begin at
 the root, `..` at the root stays there, and `..` in a directory that was moved
 away meanwhile is not decided but begins again (EAGAIN), a bounded number of
-times.  A missing target is made below the descriptor of its directory.  What
-was found is held by a descriptor and mounted on through it, so that a rename
-in between changes nothing.  Where links would move procfs away from the
-masked paths, none is followed.  The adversary exchanges the directory `x` (it
-is then called `d`) with a link to `../h`, to `/h`, to itself, or through its
-own directory and back up, and moves `y` out of the root file system and in again.
-Every step can fail.
+times.  If the target is missing, the lookup asks for the directory above, and
+so on to one that is there; in that descriptor it makes one name, and looks what
+it has made up again from the root, down to the target.  What has the name
+already stays, and what is still missing then is an error.  What was found is
+held by a descriptor and mounted on through it, so that a rename in between
+changes nothing.  Where links would move procfs away from the masked paths,
+none is followed.  The adversary removes the directory `x`, or exchanges it (it is
+then called `d`) with a link to `../h`, to `/h`, to itself, or through its own
+directory and back up, and moves `y` out of the root file system and in again.
+
+Mounts that are shared with the host's are asked for, or not: then the root file
+system covers `/`, which is made private, and the old root is cut off before it
+is unmounted.  What is to be hidden is there, is not there, which is no error, or
+cannot be looked at, which is one.  Every step can fail.
 
 WHAT IS ASSUMED.  The kernel resolves as openat2(2) says and attaches a mount
-to what a descriptor refers to.  Nobody can rename in procfs.  Fairness: the
-child goes on.  The adversary may act for ever and need not.
+to what a descriptor refers to; runtime/tests/threat_links.rs has the kernel do
+it, with links to the host in every place and in a race of renames.  Nobody can
+rename in procfs.  Fairness: the child goes on.  The adversary may act for ever and
+need not.
 
 WHAT IS LEFT OUT.  Contents of file systems, id-mapped mounts, recursive
-attributes, --no-pivot (weaker, and documented as such), more than one target.
+attributes, --no-pivot (weaker, and documented as such), more than one target: so
+also that the directory of the last one made is kept open for the next one, and
+is then where that lookup begins.  Whether a target is a file or a directory, and
+that sources of bind mounts are paths of the host.
 
-THE CODE.  runtime/src/rootfs (resolve.rs, mount.rs, hide.rs, pivot.rs) and
-the order of plan/paths.rs.  The contrast, looking a checked path up again, is
-a mutant of this spec: it escapes.
+THE CODE.  runtime/src/plan/tree.rs (the order, and what is kept off the host) and
+runtime/src/rootfs/lookup.rs (what is asked of the kernel next): held against this
+spec in formal/bindings.  runtime/src/rootfs (resolve.rs, mount.rs, hide.rs,
+pivot.rs) carries it out.  The contrast, looking a checked path up again, is a
+mutant of this spec: it escapes.
 ***************************************************************************)
 EXTENDS Sequences, Naturals
 

@@ -36,7 +36,8 @@ THE CLAIM.  This spec is checked to refine each of its six parts, fairness
 included (properties Is...), and Creation each of its own: what was shown of the
 parts alone, under what they assume of their neighbours, holds of the whole run.
 The whole run is both modules at once, in step in what they share: each makes
-exactly the steps of R and L that the other makes (formal/tests/halves.rs).
+exactly the steps of R and L that the other makes, and both together come to
+their end: neither waits for the other for ever (formal/tests/halves.rs).
 
 THE CODE.  shim/src/run.rs and runtime/src/create.rs, run.rs, in their order.
 ***************************************************************************)
