@@ -121,7 +121,7 @@ const LOOKUP: [&str; 11] = [
 ];
 
 /// The steps of the lookup from a state.
-fn steps<'a>(graph: &'a Graph, at: usize) -> impl Iterator<Item = &'a Edge> {
+fn steps(graph: &Graph, at: usize) -> impl Iterator<Item = &Edge> {
     let edges = graph.edges[at].iter();
     edges.filter(|edge| LOOKUP.contains(&edge.action.as_str()))
 }
