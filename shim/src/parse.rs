@@ -1,5 +1,6 @@
 //! The small languages of flags. Errors are texts for a person; the caller adds the field.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// A name for a sandbox: what nucleus-runtime takes as an id.
@@ -128,6 +129,27 @@ pub fn tmpfs(text: &str) -> Result<(String, Vec<String>), String> {
         return Err(format!("{option:?}: not size=, mode= or nr_inodes="));
     }
     Ok((inside(destination)?, options))
+}
+
+/// A user or group id.
+///
+/// # Errors
+/// It is none.
+pub fn id(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| {
+        "not the number of a user or group: names are for nobody but a root file system's own".into()
+    })
+}
+
+/// A file to write.
+///
+/// # Errors
+/// It has the name that other programs take for standard output.
+pub fn output<T: AsRef<OsStr>>(path: T) -> Result<T, String> {
+    if path.as_ref() == "-" {
+        return Err("no stream but a file of that name: /dev/stdout and /dev/stderr are streams".into());
+    }
+    Ok(path)
 }
 
 #[cfg(test)]

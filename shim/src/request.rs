@@ -194,15 +194,15 @@ pub struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<PathBuf>,
     /// User id of the workload
-    #[arg(long, short, value_name = "UID")]
+    #[arg(long, short, value_name = "UID", value_parser = crate::parse::id)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
     /// Group id of the workload
-    #[arg(long, value_name = "GID")]
+    #[arg(long, value_name = "GID", value_parser = crate::parse::id)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
     /// Further group ids
-    #[arg(long, value_name = "GID")]
+    #[arg(long, value_name = "GID", value_parser = crate::parse::id)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub additional_group: Vec<u32>,
     /// Memory limit in bytes, or with K, M, G
@@ -361,8 +361,26 @@ fn is_false(value: &bool) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not TOML or JSON, an unknown field, a wrong type.
-    #[error("launch configuration {0}")]
-    Syntax(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("launch configuration {name}, line {line}: {message}")]
+    Syntax {
+        /// The file.
+        name: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+}
+
+/// Without the list of all the fields there are.
+fn one_line(message: &str) -> String {
+    let message = message.replace('\n', " ");
+    match message.split_once(", expected one of") {
+        Some((unknown, _)) if unknown.starts_with("unknown field") => {
+            format!("{unknown}; nucleus schema prints those that there are")
+        }
+        _ => message,
+    }
 }
 
 impl Request {
@@ -371,11 +389,21 @@ impl Request {
     /// # Errors
     /// What is not valid; unknown fields are refused.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        let syntax = |error: Box<dyn std::error::Error + Send + Sync>| Error::Syntax(name.to_owned(), error);
+        let syntax = |line, message: &str| Error::Syntax {
+            name: name.to_owned(),
+            line,
+            message: one_line(message),
+        };
         if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map_err(|error| syntax(error.into()))
+            serde_json::from_str(text).map_err(|error| syntax(error.line(), &error.to_string()))
         } else {
-            toml::from_str(text).map_err(|error| syntax(error.into()))
+            toml::from_str(text).map_err(|error: toml::de::Error| {
+                let before = error.span().and_then(|span| text.get(..span.start));
+                syntax(
+                    1 + before.unwrap_or_default().matches('\n').count(),
+                    error.message(),
+                )
+            })
         }
     }
 

@@ -328,6 +328,39 @@ fn each_command_says_the_same_of_itself_everywhere() {
     }
 }
 
+/// What is one paragraph is wrapped for the terminal's width, and not before that for the source's.
+#[test]
+fn paragraphs_of_the_help_fill_their_lines() {
+    let Some(place) = Place::new() else { return };
+    let pages = place.path("man");
+    place.nucleus(&["man", pages.to_str().expect("UTF-8")]).exits(0);
+    for page in fs::read_dir(&pages).expect("pages") {
+        let page = page.expect("an entry").file_name().into_string().expect("UTF-8");
+        let command = page
+            .trim_end_matches(".1")
+            .trim_start_matches("nucleus")
+            .trim_start_matches('-');
+        let mut words = match command.split_once('-') {
+            Some((group @ ("workspace" | "policy" | "attest"), inner)) => vec![group, inner],
+            _ if command.is_empty() => vec![],
+            _ => vec![command],
+        };
+        words.push("--help");
+        let help = place.nucleus(&words);
+        let lines: Vec<&str> = help.exits(0).lines().collect();
+        for pair in lines
+            .windows(2)
+            .filter(|pair| pair.iter().all(|line| !line.starts_with(' ') && !line.is_empty()))
+        {
+            let next = pair[1].split(' ').next().unwrap_or_default();
+            assert!(
+                pair[0].len() + 1 + next.len() > 100 || pair[0].ends_with(':'),
+                "{command}: {pair:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() {
     let Some(place) = Place::new() else { return };

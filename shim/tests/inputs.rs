@@ -98,6 +98,13 @@ const TABLE: &[(&[&str], &str)] = &[
     ),
     (&["run", "--workdir", "x", "--", "true"], "workdir: "),
     (&["run", "--user", "-1", "--", "true"], "-1"),
+    (
+        &["run", "--user", "nobody", "--", "true"],
+        "not the number of a user",
+    ),
+    (&["run", "--report", "-", "--", "true"], "/dev/stdout"),
+    (&["run", "--events", "-", "--", "true"], "/dev/stdout"),
+    (&["start", "--report", "-", "x"], "/dev/stdout"),
     (&["run", "--user", "70000", "--", "true"], "user: not below"),
     (&["run", "--group", "70000", "--", "true"], "group: not below"),
     (
@@ -235,6 +242,21 @@ fn each_is_one_clear_error_and_leaves_nothing() {
         };
         assert!(own && lines <= most, "{args:?}: {finished:?}");
         place.expect_nothing_left();
+    }
+    for (text, told) in [
+        ("[\"true\"]\nx = 1", ", line 1: "),
+        (
+            "command = [\"true\"]\ncomand = 1",
+            ", line 2: unknown field `comand`; nucleus schema prints those that there are\n",
+        ),
+        ("command = [", ", line 1: "),
+        ("{\"command\": [\"true\"],\n\"pids\": \"many\"}", ", line 2: "),
+    ] {
+        let path = place.path("launch");
+        std::fs::write(&path, text).expect("write");
+        let finished = place.nucleus(&["run", "--config", path.to_str().expect("UTF-8")]);
+        finished.fails_with(&["nucleus: launch configuration ", told]);
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
     for root in ["/proc/nowhere", "/etc/passwd"] {
         let output = std::process::Command::new(support::NUCLEUS)

@@ -43,7 +43,7 @@ Examples:
   nucleus-runtime run --bundle box one
   nucleus-runtime run --detach --pid-file pid --bundle box two
 
-With --info-fd and --block-fd a caller looks at the container after all of its set-up and before its first
+With --info-fd and --block-fd a caller looks at the container after all of its set-up and before its first \
 instruction; process N is not yet the program, and becomes it after the byte:
   nucleus-runtime run --info-fd 3 --block-fd 4 --bundle box three 3>info 4<go";
     const ENTERS: bool = true;

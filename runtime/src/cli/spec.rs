@@ -25,7 +25,7 @@ impl Run for SpecFile {
     const NAME: &'static str = "spec";
     const ABOUT: &'static str = "Write a config.json to start from";
     const AFTER: &'static str = "\
-The file runs `sh` on a terminal in ./rootfs, read-only, with three capabilities and no network.
+The file runs `sh` on a terminal in ./rootfs, read-only, with three capabilities and no network. \
 Change process.args and root.path to your needs; an existing file is not overwritten.
 
 Example:

@@ -17,8 +17,8 @@ use std::process::ExitStatus;
 /// Connect to the terminal, or the output, of a detached sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With run --detach --terminal there is a terminal to type at; Ctrl-P Ctrl-Q leaves it and lets the sandbox go on, and a
-later attach takes it over. Without one its output is shown until it ends.
+With run --detach --terminal there is a terminal to type at; Ctrl-P Ctrl-Q leaves it and lets the sandbox go on, and a \
+later attach takes it over. Without one its output is shown until it ends. \
 The exit code is the workload's, where attach has seen its end (Linux 6.15), and 0 when it was left.")]
 pub struct Attach {
     /// The sandbox

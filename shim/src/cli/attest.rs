@@ -23,7 +23,7 @@ pub enum Attest {
 /// Options of `attest create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The manifest lists every file, directory and symbolic link: contents, modes, link targets. sha256sum -c takes it
+The manifest lists every file, directory and symbolic link: contents, modes, link targets. sha256sum -c takes it \
 too. The digest that is printed is the pin for --rootfs-manifest-sha256.
 
 Example:

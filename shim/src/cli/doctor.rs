@@ -14,8 +14,8 @@ use std::path::PathBuf;
 /// Try what this host can enforce.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Attacks are run in real sandboxes, and again without the protection that they are against. The exit code is 0 if all
-that the mode needs holds. What production mode asks of a request besides (a root file system with its pin, --memory,
+Attacks are run in real sandboxes, and again without the protection that they are against. The exit code is 0 if all \
+that the mode needs holds. What production mode asks of a request besides (a root file system with its pin, --memory, \
 --user) is not this host's matter.")]
 pub struct Options {
     /// The mode that is to work

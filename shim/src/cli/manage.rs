@@ -146,7 +146,7 @@ impl Kill {
 /// End sandboxes: SIGTERM, and SIGKILL after a while.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A command that is a sandbox's first process takes SIGTERM only if it asks for it: most programs end after the time alone.
+A command that is a sandbox's first process takes SIGTERM only if it asks for it: most programs end after the time alone. \
 With run --init they end at once. One that waits for its start is ended at once.")]
 pub struct Stop {
     /// The sandboxes

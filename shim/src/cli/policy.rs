@@ -23,7 +23,7 @@ pub enum Policy {
 /// Options of `policy diff`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A policy is a file, a lock file (*.lock) or the name of a built-in one. A line with + tells what NEW allows and OLD does
+A policy is a file, a lock file (*.lock) or the name of a built-in one. A line with + tells what NEW allows and OLD does \
 not, one with - the reverse; where conditions on arguments differ so that neither is known to hold the other, both.
 
 Example:

@@ -1,16 +1,18 @@
 //! `nucleus run`.
 
+use crate::parse;
 use crate::request::Request;
 use crate::run::{self, Call};
 use anyhow::Context;
 use clap::Args;
+use clap::builder::{PathBufValueParser, StringValueParser, TypedValueParser};
 use std::path::PathBuf;
 
 /// Run a command in a new sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The sandbox is made from this host's system directories, read-only, unless --rootfs names another root. The
-command's exit code is passed on: 128 and the number of a signal that ended it, 124 after --timeout, 1 if it was
+The sandbox is made from this host's system directories, read-only, unless --rootfs names another root. The \
+command's exit code is passed on: 128 and the number of a signal that ended it, 124 after --timeout, 1 if it was \
 not started.
 
 Examples:
@@ -21,10 +23,10 @@ pub struct Run {
     #[command(flatten)]
     source: Source,
     /// Append events as JSON lines to this file, or descriptor number
-    #[arg(long, value_name = "FILE|FD")]
+    #[arg(long, value_name = "FILE|FD", value_parser = StringValueParser::new().try_map(parse::output))]
     events: Option<String>,
     /// Write what was promised, and what the kernel shows of it before the command's first instruction, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(parse::output))]
     report: Option<PathBuf>,
     /// Return when the command runs; nucleus logs, stop and rm do the rest
     #[arg(long, short)]
@@ -34,8 +36,8 @@ pub struct Run {
 /// Make a sandbox whose command waits for start.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The sandbox is there, with its control group, mounts and namespaces, and its command has not begun. What it prints
-goes to its log. What is promised of it is kept beside it; nucleus start holds it against the kernel before the first
+The sandbox is there, with its control group, mounts and namespaces, and its command has not begun. What it prints \
+goes to its log. What is promised of it is kept beside it; nucleus start holds it against the kernel before the first \
 instruction where the mode or --report asks for that. nucleus-runtime start and exec refuse such a container.
 
 Example:
@@ -44,7 +46,7 @@ pub struct Create {
     #[command(flatten)]
     source: Source,
     /// Append events as JSON lines to this file, or descriptor number
-    #[arg(long, value_name = "FILE|FD")]
+    #[arg(long, value_name = "FILE|FD", value_parser = StringValueParser::new().try_map(parse::output))]
     events: Option<String>,
 }
 

@@ -17,8 +17,8 @@ use std::process::{Command, Stdio};
 /// Print a systemd unit that runs a sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints the unit and makes nothing. What the request refers to on this host is looked up now, and again when the
-unit starts. A bundle's config.json is pinned as it is now, and so is the manifest of its root file system, if that
+Prints the unit and makes nothing. What the request refers to on this host is looked up now, and again when the \
+unit starts. A bundle's config.json is pinned as it is now, and so is the manifest of its root file system, if that \
 has one (nucleus attest create).
 
 Examples:

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// Hold policies, and a bundle, against their pins.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --bundle the policies alone are read and held against their pins. With it, the bundle must name the very
-policies, and hold what they demand: applying them again would change nothing. `nucleus attest` verifies root file
+Without --bundle the policies alone are read and held against their pins. With it, the bundle must name the very \
+policies, and hold what they demand: applying them again would change nothing. `nucleus attest` verifies root file \
 systems.
 
 Examples:

@@ -36,7 +36,7 @@ pub struct List {
 /// Options of `workspace diff`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A added, M changed, D removed, T another type, P permissions alone, ! never taken over. Names are shown with \\xNN for
+A added, M changed, D removed, T another type, P permissions alone, ! never taken over. Names are shown with \\xNN for \
 what is not printable. Files that make tools of the host run something are listed apart, with the reason.")]
 pub struct Diff {
     /// Name of the sandbox
@@ -52,7 +52,7 @@ pub struct Diff {
 /// Options of `workspace commit`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Files are replaced one by one, each as a whole. A commit that was interrupted can be begun again. Setuid bits,
+Files are replaced one by one, each as a whole. A commit that was interrupted can be begun again. Setuid bits, \
 devices and owners of the copy never come in.")]
 pub struct Commit {
     /// Name of the sandbox
@@ -129,7 +129,7 @@ impl List {
             text += &format!(
                 "\n{:<24} {:>8} {}",
                 word("name"),
-                row["changes"],
+                row["changes"].to_string(),
                 word("workspace")
             );
         }
