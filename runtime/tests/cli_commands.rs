@@ -413,6 +413,30 @@ fn checkpoint_and_restore_say_that_they_are_missing() {
     assert_eq!(host.state(&id)["status"], "running");
 }
 
+/// Nothing tells of a container's processes where it has no control group.
+#[test]
+fn kill_all_ends_a_container_without_a_control_group() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|config| {
+        config["process"]["args"] = json!(["sh", "-c", "sleep 1000 & exec sleep 1000"]);
+    });
+    let id = host.id();
+    host.ok(&[
+        "--cgroup-manager",
+        "disabled",
+        "create",
+        "--bundle",
+        bundle.path(),
+        &id,
+    ]);
+    host.ok(&["start", &id]);
+    host.ok(&["kill", "--all", &id, "KILL"]);
+    support::eventually("it stops", || host.state(&id)["status"] == "stopped");
+    host.ok(&["kill", "--all", &id, "KILL"]);
+    host.ok(&["delete", &id]);
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
+}
+
 #[test]
 fn options_may_follow_the_name() {
     let Some(host) = Host::new() else { return };

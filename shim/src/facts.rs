@@ -144,6 +144,9 @@ pub enum Error {
     /// The named one is not there.
     #[error("runtime {0}: no such file")]
     Missing(PathBuf),
+    /// Nor is it a path.
+    #[error("runtime {}: not in $PATH: install it, or give its path", .0.display())]
+    NotInPath(PathBuf),
     /// It says of itself nothing that a runtime would.
     #[error("runtime {}: not an OCI runtime: its --version does not begin with NAME version NUMBER", .0.display())]
     NoRuntime(PathBuf),
@@ -203,7 +206,7 @@ impl Program {
         Ok(program.for_gvisor(request))
     }
 
-    /// `native`, or the path of a runtime.
+    /// `native`, or the path or name of a runtime.
     ///
     /// # Errors
     /// It is not there.
@@ -222,7 +225,14 @@ impl Program {
         .ok_or(Error::NoNative)
     }
 
+    /// A name alone is looked up in `$PATH`, as a shell does, and never in the working directory.
     fn at(path: &Path, kind: Option<Runtime>) -> Result<Self, Error> {
+        let is_name = path.components().count() == 1 && path.file_name() == Some(path.as_os_str());
+        let found = is_name.then(|| path.to_str().and_then(in_path)).flatten();
+        if is_name && found.is_none() {
+            return Err(Error::NotInPath(path.to_owned()));
+        }
+        let path = found.as_deref().unwrap_or(path);
         let path = path.canonicalize().map_err(|_| Error::Missing(path.to_owned()))?;
         if !path.is_file() {
             return Err(Error::Missing(path));

@@ -115,7 +115,7 @@ pub struct Request {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// native, gvisor, or the path of an OCI runtime such as runc or crun [default: native]
+    /// native, gvisor, or an OCI runtime such as runc or crun: its path, or its name in $PATH [default: native]
     #[arg(long, value_name = "native|gvisor|PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,

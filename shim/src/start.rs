@@ -18,6 +18,7 @@ use crate::write::Bundle;
 use crate::{LANDLOCK_ENFORCED, bundle};
 use anyhow::Context;
 use nucleus_policy::Digest;
+use nucleus_sys::clone::end_with_parent;
 use nucleus_sys::trace::Tracee;
 use serde_json::json;
 use std::io;
@@ -138,6 +139,10 @@ impl Waiting<'_> {
         command.arg("start");
         if let (Some(digest), Runtime::Native) = (self.promises, self.program.kind) {
             command.args(["--promises-sha256", &digest.to_string()]);
+        }
+        if self.program.kind != Runtime::Native {
+            // Where the container is gone meanwhile, crun waits for it for ever.
+            end_with_parent(&mut command);
         }
         command.arg(self.name).stdin(std::process::Stdio::null());
         command

@@ -235,6 +235,42 @@ fn a_front_end_that_is_killed_at_any_moment_leaves_no_process() {
     }
 }
 
+/// As crun's does where the container is removed before it.
+#[test]
+fn a_start_that_waits_for_ever_ends_with_the_front_end() {
+    let Some(place) = Place::new() else { return };
+    if !Path::new("/usr/sbin/runc").exists() {
+        return;
+    }
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o711)).expect("chmod");
+    let (runtime, waits) = (place.path("waits"), place.path("there"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *' start '*) touch {}; while :; do sleep 0.1; done;; esac\nexec /usr/sbin/runc \"$@\"\n",
+        waits.display()
+    );
+    fs::write(&runtime, script).expect("write");
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let runtime = runtime.to_str().expect("UTF-8");
+    let run = [
+        "-q",
+        "run",
+        "--name",
+        place.name(),
+        "--allow-degraded-security",
+        "--runtime",
+        runtime,
+    ];
+    let mut child = place
+        .command(&[&run[..], &["--", "true"]].concat())
+        .spawn()
+        .expect("start");
+    eventually("it waits", || waits.exists());
+    child.kill().expect("SIGKILL");
+    child.wait().expect("wait");
+    eventually("no process is left", || processes(place.name()).is_empty());
+    place.nucleus(&["rm", "--force", place.name()]).exits(0);
+}
+
 #[test]
 fn a_killed_front_end_takes_the_workload_along() {
     let Some((place, runtimes)) = installed() else {

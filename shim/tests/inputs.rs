@@ -108,6 +108,14 @@ const TABLE: &[(&[&str], &str)] = &[
     (&["run", "--user", "70000", "--", "true"], "user: not below"),
     (&["run", "--group", "70000", "--", "true"], "group: not below"),
     (
+        &["run", "--additional-group", "70000", "--", "true"],
+        "additional-group: not below",
+    ),
+    (
+        &["run", "--runtime", "no-such-runtime", "--", "true"],
+        "no-such-runtime: not in $PATH",
+    ),
+    (
         &["run", "--additional-group", "x", "--", "true"],
         "additional-group",
     ),

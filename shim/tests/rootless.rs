@@ -151,7 +151,7 @@ fn a_user_has_detached_sandboxes_and_an_init() {
     // Another user neither sees nor reaches it.
     assert!(!user.place.nucleus(&["ps"]).stdout.contains(name));
     user.nucleus(&["stop", "--timeout", "1s", name]).exits(0);
-    user.nucleus(&["rm", "--force", name]).exits(0);
+    user.nucleus(&["rm", name]).exits(0);
     user.expect_nothing_left();
 }
 
@@ -166,6 +166,8 @@ fn what_a_user_cannot_have_is_said() {
     );
     user.sh(&["--mode", "strict-agent", "--memory", "64M"], "true")
         .fails_with(&["memory, cpus, pids, io: limits need a control group"]);
+    user.sh(&["--additional-group", "5"], "true")
+        .fails_with(&["additional-group: needs root"]);
     user.sh(&["--workspace", "/root"], "true")
         .fails_with(&["workspace: "]);
     user.nucleus(&["--root", "/nowhere/x", "ps"])

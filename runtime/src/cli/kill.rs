@@ -40,8 +40,10 @@ Examples:
         if self.all {
             // Those that outlive the first process are reached too.
             container.decide(Operation::KillAll)?;
-            if let Some(record) = &container.record {
-                record.cgroup.kill_all(signo)?;
+            match container.record.as_ref().map(|record| &record.cgroup) {
+                Some(cgroup) if !cgroup.is_empty() => cgroup.kill_all(signo)?,
+                // Nothing else tells of the others; they end with the first of their pid namespace.
+                _ => container.signal(signo)?,
             }
             return Ok(0);
         }

@@ -2,7 +2,7 @@
 
 use crate::check;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 use rustix::process::Pid;
 
 /// `libc` has it as a 32-bit constant that overflows.
@@ -118,6 +118,25 @@ pub fn enter_network_in_child(command: &mut std::process::Command, path: &std::p
             let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
             let namespace = rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty())?;
             Ok(setns(namespace.as_fd(), libc::CLONE_NEWNET)?)
+        });
+    }
+}
+
+/// Lets a command's process get SIGKILL when this thread ends, before it can have begun too. `PR_SET_PDEATHSIG(2const)`.
+pub fn end_with_parent(command: &mut std::process::Command) {
+    use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+    use std::os::unix::process::CommandExt;
+    let parent = getpid();
+    // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, which are async-signal-safe and allocate
+    // nothing.
+    unsafe {
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(Errno::SRCH.into())
+            }
         });
     }
 }

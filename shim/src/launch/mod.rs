@@ -214,7 +214,18 @@ pub fn resolve(
     if !clocks.is_empty() && decision.without_time_namespace {
         faults.push("time-namespace", "this host gives this user none".into());
     }
-    for (field, id) in [("user", request.user), ("group", request.group)] {
+    let further = request.additional_group.iter().max().copied();
+    if facts.uid != 0 && further.is_some() {
+        faults.push(
+            "additional-group",
+            "needs root: the sandbox of a user has one group id".into(),
+        );
+    }
+    for (field, id) in [
+        ("user", request.user),
+        ("group", request.group),
+        ("additional-group", further),
+    ] {
         if facts.uid == 0 && id.is_some_and(|id| id >= IDS) {
             faults.push(
                 field,
