@@ -170,6 +170,8 @@ impl Running {
         for failure in hooks::run_each(&hooks.poststop, &state) {
             crate::log::warning(&format!("poststop: {}", chain(&failure)));
         }
+        // Before the descriptor of the removed directory: a file system on a disk takes a while to let go of that.
+        drop(caller);
         Ok(code)
     }
 }

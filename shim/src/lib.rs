@@ -16,6 +16,7 @@ pub mod counters;
 pub mod decide;
 pub mod delegation;
 pub mod doctor;
+pub mod early;
 pub mod egress;
 pub mod ending;
 pub mod escape;

@@ -5,13 +5,9 @@ use crate::decide::Decided;
 use crate::egress::Network;
 use crate::ending::Ending;
 use crate::events::Events;
-use crate::facts::{Program, Runtime};
 use crate::keeper::Keeper;
 use crate::kernel_log::{self, Killed};
-use crate::mode::Rules;
-use crate::parse;
 use crate::protected::Protected;
-use crate::request::Request;
 use crate::run::{Call, at};
 use crate::store::Store;
 use crate::supervise::{self, Supervised, Waiting};
@@ -23,32 +19,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 
-/// Starts the runtime before the request is decided, where nothing that is decided changes how: its own start-up, and
-/// its look at the host, then take place meanwhile. Where it cannot be started, that is told when it is needed.
-pub fn start_early(program: &Program, request: &Request, call: &Call) -> Option<Waiting> {
-    let name = request.name.as_deref().filter(|name| parse::name(name).is_ok())?;
-    let rules = Rules::of(request.mode.unwrap_or_default());
-    let is_attested = rules.attested_rootfs || request.rootfs_manifest_sha256.is_some();
-    // Who starts it from elsewhere: a leaf of a delegated control group, or the namespaces of a user's network.
-    let is_led = !rustix::process::geteuid().is_root()
-        && (request.needs_cgroup() || request.network() == crate::request::Network::Bridge);
-    if program.kind != Runtime::Native || call.detach || is_attested || is_led {
-        return None;
-    }
-    let store = Store::expected(call.root.as_deref())?;
-    let mut runtime = Protected::new(&program.path);
-    name_bundle(&mut runtime, &store, name, call);
-    name_console(&mut runtime, request.console_socket.as_deref());
-    Waiting::start(runtime, name, is_held(&rules, call), true).ok()
+/// Names the container's state and bundle, which lie in its store.
+pub(crate) fn name_bundle(runtime: &mut Protected, store: &Store, name: &str, command: &str) {
+    let runtime = runtime.command.arg("--root").arg(store.runtime_root());
+    runtime.args([command, "--bundle"]).arg(store.place_of(name));
 }
 
-fn name_bundle(runtime: &mut Protected, store: &Store, name: &str, call: &Call) {
-    let command = runtime.command.arg("--root").arg(store.runtime_root());
-    command.args([if call.create { "create" } else { "run" }, "--bundle"]);
-    command.arg(store.place_of(name));
-}
-
-fn name_console(runtime: &mut Protected, socket: Option<&Path>) {
+/// Names who gets the terminal.
+pub(crate) fn name_console(runtime: &mut Protected, socket: Option<&Path>) {
     if let Some(socket) = socket {
         runtime.command.arg("--console-socket").arg(socket);
     }
@@ -68,7 +46,8 @@ fn decided_start(
         None => Vec::new(),
     };
     let mut runtime = Protected::behind(&words, &decided.program.path);
-    name_bundle(&mut runtime, store, &launch.name, call);
+    let command = if call.create { "create" } else { "run" };
+    name_bundle(&mut runtime, store, &launch.name, command);
     if let Some(network) = network {
         network.enter(&mut runtime.command)?;
     }

@@ -4,6 +4,7 @@ use crate::begin::is_checked;
 use crate::cleanup::{remove, remove_with, sweep};
 use crate::context;
 use crate::decide::{Decided, decide_by};
+use crate::early::{self, Early};
 use crate::egress::{self, Preparing};
 use crate::events::Events;
 use crate::facts::{Facts, Program, Runtime};
@@ -43,11 +44,11 @@ pub struct Call {
     pub quiet: bool,
 }
 
-/// Runs a request and returns the exit code.
+/// Runs a request and returns the exit code. `guess` is a runtime that may have been started for it.
 ///
 /// # Errors
 /// What kept it from starting, or from being cleaned up.
-pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
+pub fn run(mut request: Request, call: &Call, guess: Option<Early>) -> Result<i32, anyhow::Error> {
     let here = !call.detach && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let terminal = here || request.console_socket.is_some() || call.detach && request.terminal;
     anyhow::ensure!(
@@ -55,9 +56,12 @@ pub fn run(mut request: Request, call: &Call) -> Result<i32, anyhow::Error> {
         "terminal: standard input and output are none; --console-socket takes one"
     );
     let unnamed = request.name.is_none();
-    request.name = Some(request.name.unwrap_or_else(launch::made_up_name));
+    request.name = request
+        .name
+        .or_else(|| guess.as_ref().map(|early| early.name().to_owned()))
+        .or_else(|| Some(launch::made_up_name()));
     let program = Program::of(&request)?;
-    let waiting = native::start_early(&program, &request, call);
+    let waiting = early::start(guess, &program, &request, call);
     let facts = Facts::of(&program, &request);
     let mut decided = decide_by(&request, program, &facts, terminal, call.quiet)?;
     // Nobody would be there to hold the workload to it.

@@ -15,6 +15,7 @@ pub mod unit;
 pub mod verify;
 pub mod workspace;
 
+use crate::early::Early;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -119,6 +120,7 @@ enum Command {
 /// Parses, runs, prints the error; returns the exit code.
 #[expect(clippy::print_stderr, reason = "the one place where an error is told")]
 pub fn main() -> i32 {
+    let guess = Early::guess(std::env::args_os().skip(1));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
@@ -130,7 +132,7 @@ pub fn main() -> i32 {
             return 1;
         }
     };
-    match dispatch(cli) {
+    match dispatch(cli, guess) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("nucleus: {}", chain(&error));
@@ -164,10 +166,10 @@ fn command_in(args: impl Iterator<Item = OsString>) -> String {
     words
 }
 
-fn dispatch(cli: Cli) -> Result<i32, anyhow::Error> {
+fn dispatch(cli: Cli, guess: Option<Early>) -> Result<i32, anyhow::Error> {
     let Cli { root, quiet, command } = cli;
     match command {
-        Command::Run(run) => run.run(root, quiet),
+        Command::Run(run) => run.run(root, quiet, guess),
         Command::Bundle(bundle) => bundle.run(quiet),
         Command::Unit(unit) => unit.run(),
         Command::Ps(ps) => ps.run(root),

@@ -1,5 +1,6 @@
 //! `nucleus run`.
 
+use crate::early::Early;
 use crate::parse;
 use crate::request::Request;
 use crate::run::{self, Call};
@@ -64,7 +65,7 @@ impl Create {
             quiet,
             ..Call::default()
         };
-        run::run(self.source.request()?, &call)
+        run::run(self.source.request()?, &call, None)
     }
 }
 
@@ -123,11 +124,11 @@ fn read(path: &std::path::Path) -> Result<String, anyhow::Error> {
 }
 
 impl Run {
-    /// Runs it and returns the exit code.
+    /// Runs it and returns the exit code. `guess` is a runtime that may have been started for it.
     ///
     /// # Errors
     /// What kept the command from starting.
-    pub fn run(self, root: Option<PathBuf>, quiet: bool) -> Result<i32, anyhow::Error> {
+    pub fn run(self, root: Option<PathBuf>, quiet: bool, guess: Option<Early>) -> Result<i32, anyhow::Error> {
         let call = Call {
             root,
             events: self.events,
@@ -136,6 +137,6 @@ impl Run {
             quiet,
             ..Call::default()
         };
-        run::run(self.source.request()?, &call)
+        run::run(self.source.request()?, &call, guess)
     }
 }
