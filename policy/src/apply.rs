@@ -7,6 +7,7 @@ use oci_spec::runtime::{Capabilities, Linux, LinuxCapabilities, LinuxSeccomp, Pr
 use crate::digest::Digest;
 use crate::landlock::annotation::{self, Annotation};
 use crate::request::Kind;
+use crate::seccomp::Resolved;
 use crate::verified::VerifiedPolicy;
 
 /// The annotation with the version of this library that applied the policies.
@@ -35,6 +36,9 @@ pub enum ApplyError {
     /// The spec has Landlock rules, and they are not the policy's.
     #[error("the spec has other Landlock rules already")]
     OtherLandlock,
+    /// A built-in profile is none: a defect.
+    #[error("the built-in seccomp profile: {0}")]
+    BuiltIn(String),
     /// The spec says that a policy of other bytes was applied to it.
     #[error("the spec was made with another {kind} policy: {key} is {found:?}, not {ours}")]
     OtherDigest {
@@ -49,6 +53,13 @@ pub enum ApplyError {
     },
 }
 
+/// What policies make of a spec; nothing where it keeps what it has.
+struct Changes {
+    capabilities: Option<LinuxCapabilities>,
+    seccomp: Option<Resolved>,
+    landlock: Option<Annotation>,
+}
+
 impl VerifiedPolicy {
     /// Narrows `spec` to what the policies allow, and says so in its annotations.
     ///
@@ -60,25 +71,49 @@ impl VerifiedPolicy {
     /// # Errors
     /// See [`ApplyError`]; the spec is not touched then.
     pub fn apply(&self, spec: &mut Spec) -> Result<(), ApplyError> {
-        let process = spec.process().as_ref().ok_or(ApplyError::NoProcess)?;
-        self.check_digests(spec)?;
-        let capabilities = self.narrowed(process);
-        let seccomp = self.seccomp_for(spec, process, capabilities.as_ref())?;
-        let landlock = self.landlock_for(spec)?;
-
-        if let Some(process) = spec.process_mut() {
-            process.set_no_new_privileges(Some(true));
-            if capabilities.is_some() {
-                process.set_capabilities(capabilities);
-            }
-        }
-        if let Some(profile) = seccomp {
+        let mut changes = self.changes(spec)?;
+        let profile = changes.seccomp.take().map(typed).transpose()?;
+        self.make(changes, spec);
+        if let Some(profile) = profile {
             spec.linux_mut()
                 .get_or_insert_with(no_linux)
                 .set_seccomp(Some(profile));
         }
+        Ok(())
+    }
+
+    /// The same, but for the seccomp profile: that is returned, unless the spec keeps what it has. For who writes the
+    /// spec and does not look into its profile.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the spec is not touched then.
+    pub fn apply_apart(&self, spec: &mut Spec) -> Result<Option<Resolved>, ApplyError> {
+        let mut changes = self.changes(spec)?;
+        let profile = changes.seccomp.take();
+        self.make(changes, spec);
+        Ok(profile)
+    }
+
+    fn changes(&self, spec: &Spec) -> Result<Changes, ApplyError> {
+        let process = spec.process().as_ref().ok_or(ApplyError::NoProcess)?;
+        self.check_digests(spec)?;
+        let capabilities = self.narrowed(process);
+        Ok(Changes {
+            seccomp: self.seccomp_for(spec, process, capabilities.as_ref())?,
+            landlock: self.landlock_for(spec)?,
+            capabilities,
+        })
+    }
+
+    fn make(&self, changes: Changes, spec: &mut Spec) {
+        if let Some(process) = spec.process_mut() {
+            process.set_no_new_privileges(Some(true));
+            if changes.capabilities.is_some() {
+                process.set_capabilities(changes.capabilities);
+            }
+        }
         let annotations = spec.annotations_mut().get_or_insert_with(HashMap::new);
-        if let Some(rules) = landlock {
+        if let Some(rules) = changes.landlock {
             annotations.insert(annotation::KEY.to_owned(), rules.render());
         }
         for (kind, _, digest) in self.digests() {
@@ -88,7 +123,6 @@ impl VerifiedPolicy {
             ANNOTATION_VERSION.to_owned(),
             env!("CARGO_PKG_VERSION").to_owned(),
         );
-        Ok(())
     }
 
     /// An annotation that names other bytes would make the spec lie about one of the two.
@@ -132,8 +166,8 @@ impl VerifiedPolicy {
         spec: &Spec,
         process: &Process,
         narrowed: Option<&LinuxCapabilities>,
-    ) -> Result<Option<LinuxSeccomp>, ApplyError> {
-        let Some(policy) = self.seccomp() else {
+    ) -> Result<Option<Resolved>, ApplyError> {
+        let Some(loaded) = &self.seccomp else {
             return Ok(None);
         };
         let none = Capabilities::new();
@@ -141,10 +175,10 @@ impl VerifiedPolicy {
         let bounding = in_force
             .and_then(|sets| sets.bounding().as_ref())
             .unwrap_or(&none);
-        let profile = policy.resolve(bounding);
+        let profile = loaded.policy.resolve(bounding);
         match spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
             None => Ok(Some(profile)),
-            Some(existing) if *existing == profile => Ok(None),
+            Some(existing) if *existing == typed(profile.clone())? => Ok(None),
             Some(_) => Err(ApplyError::OtherSeccomp),
         }
     }
@@ -166,6 +200,12 @@ impl VerifiedPolicy {
             Some(_) => Err(ApplyError::OtherLandlock),
         }
     }
+}
+
+fn typed(profile: Resolved) -> Result<LinuxSeccomp, ApplyError> {
+    profile
+        .typed()
+        .map_err(|error| ApplyError::BuiltIn(error.to_string()))
 }
 
 /// A `linux` object that says nothing: the library's default would set namespaces and paths.

@@ -1,45 +1,76 @@
 //! The policies that are part of this library: the files of `data/`, word for word.
+//!
+//! What does not change between two calls is worked out before the first: their digests, and what the seccomp profiles
+//! are in a spec. `tests/built_in.rs` holds both against the text, and writes them anew when that is changed.
 
 use crate::request::Kind;
 
-/// Kind, name, text.
-static ALL: [(Kind, &str, &str); 5] = [
-    (
-        Kind::Seccomp,
-        "default",
-        include_str!("../data/seccomp-default.json"),
-    ),
-    (
-        Kind::Seccomp,
-        "service",
-        include_str!("../data/seccomp-service.json"),
-    ),
-    (
-        Kind::Capabilities,
-        "none",
-        include_str!("../data/capabilities-none.toml"),
-    ),
-    (
-        Kind::Landlock,
-        "agent",
-        include_str!("../data/landlock-agent.toml"),
-    ),
-    (
-        Kind::Landlock,
-        "agent-network",
-        include_str!("../data/landlock-agent-network.toml"),
-    ),
+/// A policy of this library.
+#[derive(Debug)]
+pub struct BuiltIn {
+    /// Of which kind.
+    pub kind: Kind,
+    /// What it is asked for by.
+    pub name: &'static str,
+    /// The file.
+    pub text: &'static str,
+    /// The digest of the text: 64 hexadecimal digits.
+    pub sha256: &'static str,
+    /// A seccomp profile as `linux.seccomp`, for a process without capabilities.
+    pub resolved: Option<&'static str>,
+}
+
+static ALL: [BuiltIn; 5] = [
+    BuiltIn {
+        kind: Kind::Seccomp,
+        name: "default",
+        text: include_str!("../data/seccomp-default.json"),
+        sha256: "cfc0332e6e323e161d081b5b72d9bc9904d3421372ce336639ff192fdc23e831",
+        resolved: Some(include_str!("../data/resolved/seccomp-default.json")),
+    },
+    BuiltIn {
+        kind: Kind::Seccomp,
+        name: "service",
+        text: include_str!("../data/seccomp-service.json"),
+        sha256: "c7d7ad661bcd5d1a03d26b55dd16414f49923920bc6ff520550a9705a64a7714",
+        resolved: Some(include_str!("../data/resolved/seccomp-service.json")),
+    },
+    BuiltIn {
+        kind: Kind::Capabilities,
+        name: "none",
+        text: include_str!("../data/capabilities-none.toml"),
+        sha256: "8820352738161dcd405827123fea903b277b07cf88ca0867880d43fd69fbe035",
+        resolved: None,
+    },
+    BuiltIn {
+        kind: Kind::Landlock,
+        name: "agent",
+        text: include_str!("../data/landlock-agent.toml"),
+        sha256: "c26fee0bd2d3e1cf5fc4b979b8772f7a810a32d973f863b0498f931ee2c8ceb9",
+        resolved: None,
+    },
+    BuiltIn {
+        kind: Kind::Landlock,
+        name: "agent-network",
+        text: include_str!("../data/landlock-agent-network.toml"),
+        sha256: "058ae5fc6165566362454fb35e06d54bc971ea93cebfdd5c96a30cdd4a85b660",
+        resolved: None,
+    },
 ];
 
 /// The names of the built-in policies of a kind.
 pub fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
-    ALL.iter().filter(move |row| row.0 == kind).map(|row| row.1)
+    ALL.iter().filter(move |row| row.kind == kind).map(|row| row.name)
+}
+
+/// A built-in policy.
+#[must_use]
+pub fn find(kind: Kind, name: &str) -> Option<&'static BuiltIn> {
+    ALL.iter().find(|row| row.kind == kind && row.name == name)
 }
 
 /// The text of a built-in policy, as it is hashed and parsed.
 #[must_use]
 pub fn text(kind: Kind, name: &str) -> Option<&'static str> {
-    ALL.iter()
-        .find(|row| row.0 == kind && row.1 == name)
-        .map(|row| row.2)
+    find(kind, name).map(|row| row.text)
 }

@@ -73,7 +73,7 @@ impl VerifiedPolicy {
                 reason,
             });
         };
-        let default = loaded.policy.default;
+        let default = loaded.policy.parsed().default;
         say(
             None,
             format!(
@@ -82,7 +82,7 @@ impl VerifiedPolicy {
             ),
             None,
         );
-        for rule in &loaded.policy.rules {
+        for rule in &loaded.policy.parsed().rules {
             let reason = Some(rule.comment.as_str()).filter(|reason| !reason.is_empty());
             say(Some(rule.line), seccomp_rule(rule), reason);
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::builtin;
+use crate::builtin::{self, BuiltIn};
 use crate::digest::Digest;
 use crate::fault::Problem;
 use crate::request::{Choice, Kind, Origin};
@@ -19,17 +19,24 @@ pub const MAX_BYTES: u64 = 1 << 20;
 pub(crate) struct Verified {
     pub(crate) text: Cow<'static, str>,
     pub(crate) digest: Digest,
+    /// Where they are those of a built-in policy.
+    pub(crate) built_in: Option<&'static BuiltIn>,
 }
 
 /// Reads what `choice` names and checks its pin, before anything looks into it.
 pub(crate) fn read(kind: Kind, choice: &Choice, pins_required: bool) -> Result<Verified, Problem> {
     match &choice.origin {
         Origin::BuiltIn(name) => {
-            let text = builtin::text(kind, name).ok_or_else(|| Problem::unknown("built-in policy", *name))?;
-            let digest = check(text.as_bytes(), choice.pin, false)?;
+            let found =
+                builtin::find(kind, name).ok_or_else(|| Problem::unknown("built-in policy", *name))?;
+            let digest = found
+                .sha256
+                .parse()
+                .unwrap_or_else(|_| Digest::of(found.text.as_bytes()));
             Ok(Verified {
-                text: Cow::Borrowed(text),
-                digest,
+                text: Cow::Borrowed(found.text),
+                digest: hold(digest, choice.pin, false)?,
+                built_in: Some(found),
             })
         }
         Origin::File(path) => read_file(path, choice.pin, pins_required),
@@ -39,16 +46,16 @@ pub(crate) fn read(kind: Kind, choice: &Choice, pins_required: bool) -> Result<V
 /// The same for a file that is not one of the three policies.
 pub(crate) fn read_file(path: &Path, pin: Option<Digest>, pin_required: bool) -> Result<Verified, Problem> {
     let bytes = bytes(path)?;
-    let digest = check(&bytes, pin, pin_required)?;
+    let digest = hold(Digest::of(&bytes), pin, pin_required)?;
     let text = String::from_utf8(bytes).map_err(|_| Problem::NotText)?;
     Ok(Verified {
         text: Cow::Owned(text),
         digest,
+        built_in: None,
     })
 }
 
-fn check(bytes: &[u8], pin: Option<Digest>, required: bool) -> Result<Digest, Problem> {
-    let actual = Digest::of(bytes);
+fn hold(actual: Digest, pin: Option<Digest>, required: bool) -> Result<Digest, Problem> {
     match pin {
         Some(expected) if expected != actual => Err(Problem::WrongPin { expected, actual }),
         None if required => Err(Problem::NoPin { actual }),

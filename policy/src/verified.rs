@@ -5,13 +5,13 @@ use crate::digest::Digest;
 use crate::fault::{self, Document, Errors, Fault, Found};
 use crate::landlock::LandlockPolicy;
 use crate::request::{Choice, Kind, Origin, Request};
-use crate::seccomp::SeccompPolicy;
-use crate::source;
+use crate::seccomp::{Profile, SeccompPolicy};
+use crate::source::{self, Verified};
 
 /// Policies whose pins were checked and whose bytes were understood. Only [`load`] makes one.
 #[derive(Debug, Clone)]
 pub struct VerifiedPolicy {
-    pub(crate) seccomp: Option<Loaded<SeccompPolicy>>,
+    pub(crate) seccomp: Option<Loaded<Profile>>,
     pub(crate) capabilities: Option<Loaded<CapabilityPolicy>>,
     pub(crate) landlock: Option<Loaded<LandlockPolicy>>,
     pub(crate) landlock_strict: bool,
@@ -29,7 +29,7 @@ impl VerifiedPolicy {
     /// The seccomp policy, where one was asked for.
     #[must_use]
     pub fn seccomp(&self) -> Option<&SeccompPolicy> {
-        self.seccomp.as_ref().map(|loaded| &loaded.policy)
+        self.seccomp.as_ref().map(|loaded| loaded.policy.parsed())
     }
 
     /// The capability policy, where one was asked for.
@@ -75,11 +75,15 @@ impl VerifiedPolicy {
 /// a missing or wrong pin, unknown fields or names, rules that repeat or contradict each other.
 pub fn load(request: &Request) -> Result<VerifiedPolicy, Errors> {
     let mut faults = Vec::new();
-    let seccomp = one(request, Kind::Seccomp, &mut faults, |text| {
-        SeccompPolicy::parse(text, request.kernel)
+    let seccomp = one(request, Kind::Seccomp, &mut faults, |verified| {
+        Profile::of(verified, request.kernel)
     });
-    let capabilities = one(request, Kind::Capabilities, &mut faults, CapabilityPolicy::parse);
-    let landlock = one(request, Kind::Landlock, &mut faults, LandlockPolicy::parse);
+    let capabilities = one(request, Kind::Capabilities, &mut faults, |verified| {
+        CapabilityPolicy::parse(&verified.text)
+    });
+    let landlock = one(request, Kind::Landlock, &mut faults, |verified| {
+        LandlockPolicy::parse(&verified.text)
+    });
     Errors::unless_empty(faults)?;
     Ok(VerifiedPolicy {
         seccomp,
@@ -93,12 +97,12 @@ fn one<T>(
     request: &Request,
     kind: Kind,
     faults: &mut Vec<Fault>,
-    parse: impl FnOnce(&str) -> Result<T, Found>,
+    parse: impl FnOnce(&Verified) -> Result<T, Found>,
 ) -> Option<Loaded<T>> {
     let choice: &Choice = request.choice(kind)?;
     let found = match source::read(kind, choice, request.pins_required) {
         Err(problem) => vec![(None, problem)],
-        Ok(verified) => match parse(&verified.text) {
+        Ok(verified) => match parse(&verified) {
             Ok(policy) => {
                 return Some(Loaded {
                     origin: choice.origin.clone(),

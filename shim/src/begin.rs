@@ -114,7 +114,7 @@ impl<'a> Teller<'a> {
     pub fn of(decided: &'a Decided, bundle: &Bundle, call: &'a Call, events: &'a mut Events) -> Self {
         Self {
             program: &decided.program,
-            config: Digest::of(&bundle.config),
+            config: Digest::of(&bundle.bytes),
             report: call.report.as_deref(),
             events,
         }

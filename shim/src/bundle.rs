@@ -1,13 +1,13 @@
 //! From a launch and its policies to the bundle: `config.json`, and what lies under it. Pure.
 
+use crate::config::Config;
 use crate::launch::{Bind, Launch, Root, user_name};
 use crate::skeleton::{ETC_DIRECTORIES, Skeleton};
+use nucleus_policy::seccomp::Resolved;
 use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
-use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Spec};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
-use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The annotation with the mode's word.
@@ -59,7 +59,11 @@ pub enum Error {
 ///
 /// # Errors
 /// A policy that cannot be applied.
-pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Result<(Spec, Skeleton), Error> {
+pub fn compose(
+    launch: &Launch,
+    policy: &VerifiedPolicy,
+    secrets: &Path,
+) -> Result<(Config, Skeleton), Error> {
     let mut skeleton = Skeleton::default();
     let root = match &launch.root {
         Root::Host(_) => {
@@ -88,7 +92,7 @@ pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Resu
         skeleton.targets(&mounts, directories);
     }
     spec.set_mounts(Some(mounts));
-    policy.apply(&mut spec)?;
+    let mut profile = policy.apply_apart(&mut spec)?;
     if launch.init.is_some() {
         crate::landlock::admit_init(&mut spec)?;
     }
@@ -97,9 +101,9 @@ pub fn compose(launch: &Launch, policy: &VerifiedPolicy, secrets: &Path) -> Resu
         crate::landlock::admit(&mut spec, launch)?;
     }
     if launch.log_denied {
-        log_denied(&mut spec);
+        profile = profile.map(log_denied).transpose()?;
     }
-    Ok((spec, skeleton))
+    Ok((Config::new(spec, profile), skeleton))
 }
 
 fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
@@ -312,105 +316,15 @@ fn one_id(inside: u32, outside: u32) -> LinuxIdMapping {
     map.build().unwrap_or_default()
 }
 
-/// Adds an annotation.
-pub fn annotate(spec: &mut Spec, key: &str, value: String) {
-    let mut annotations = spec.annotations().clone().unwrap_or_default();
-    annotations.insert(key.to_owned(), value);
-    spec.set_annotations(Some(annotations));
-}
-
-/// Says where the root directory is, if not in the bundle.
-pub fn set_root(spec: &mut Spec, path: PathBuf) {
-    if let Some(root) = spec.root_mut() {
-        root.set_path(path);
-    }
-}
-
-/// `config.json` as it is written: the same request gives the same bytes.
-///
-/// # Errors
-/// None that is known.
-pub fn bytes(spec: &mut Spec) -> Result<Vec<u8>, serde_json::Error> {
-    /// What oci-spec keeps in no order is apart, and in order.
-    #[derive(Serialize)]
-    struct Written<'a> {
-        #[serde(flatten)]
-        rest: &'a Spec,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        process: Option<WrittenProcess<'a>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        annotations: Option<BTreeMap<&'a String, &'a String>>,
-    }
-    #[derive(Serialize)]
-    struct WrittenProcess<'a> {
-        #[serde(flatten)]
-        rest: &'a Process,
-        #[serde(skip_serializing_if = "Value::is_null")]
-        capabilities: Value,
-    }
-    let (mut process, annotations) = (spec.process_mut().take(), spec.annotations_mut().take());
-    let capabilities = process.as_mut().and_then(|process| {
-        let had = process.capabilities().clone();
-        process.set_capabilities(None);
-        had
-    });
-    let mut sets = serde_json::to_value(&capabilities)?;
-    sort(&mut sets);
-    let mut bytes = Vec::with_capacity(32 * 1024);
-    let written = serde_json::to_writer(
-        &mut bytes,
-        &Written {
-            rest: spec,
-            process: process.as_ref().map(|rest| WrittenProcess {
-                rest,
-                capabilities: sets,
-            }),
-            annotations: annotations.as_ref().map(|all| all.iter().collect()),
-        },
-    );
-    if let Some(process) = &mut process {
-        process.set_capabilities(capabilities);
-    }
-    spec.set_process(process).set_annotations(annotations);
-    written.map(|()| bytes)
-}
-
-/// The configuration, with the sets of capabilities in order.
-///
-/// # Errors
-/// None that is known.
-pub fn json(spec: &Spec) -> Result<Value, serde_json::Error> {
-    let mut config = serde_json::to_value(spec)?;
-    sort(&mut config["process"]["capabilities"]);
-    Ok(config)
-}
-
-/// Sets of capabilities, which oci-spec keeps unordered.
-fn sort(sets: &mut Value) {
-    let sets = sets.as_object_mut();
-    let names = sets
-        .into_iter()
-        .flat_map(serde_json::Map::values_mut)
-        .filter_map(Value::as_array_mut);
-    for names in names {
-        names.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-    }
-}
-
-fn log_denied(spec: &mut Spec) {
+fn log_denied(profile: Resolved) -> Result<Resolved, serde_json::Error> {
     use oci_spec::runtime::LinuxSeccompFilterFlag as Flag;
-    let Some(seccomp) = spec
-        .linux_mut()
-        .as_mut()
-        .and_then(|linux| linux.seccomp_mut().as_mut())
-    else {
-        return;
-    };
-    let mut flags = seccomp.flags().clone().unwrap_or_default();
+    let mut profile = profile.typed()?;
+    let mut flags = profile.flags().clone().unwrap_or_default();
     if !flags.contains(&Flag::SeccompFilterFlagLog) {
         flags.push(Flag::SeccompFilterFlagLog);
     }
-    seccomp.set_flags(Some(flags));
+    profile.set_flags(Some(flags));
+    Ok(Resolved::Typed(profile))
 }
 
 /// The texts of `/etc/passwd` and `/etc/group`.

@@ -3,6 +3,7 @@
 use crate::adapt::{Features, Loss, adapt};
 use crate::attested::Attested;
 use crate::bundle;
+use crate::config::Config;
 use crate::facts::{Facts, Program, Runtime};
 use crate::launch::{self, Launch, Root};
 use crate::mode::{self, Violation};
@@ -122,13 +123,14 @@ impl Decided {
     ///
     /// # Errors
     /// A policy that cannot be applied.
-    pub fn compose(&self, secrets: &Path) -> Result<(Spec, Skeleton, Vec<Loss>), anyhow::Error> {
-        let (spec, skeleton) = bundle::compose(&self.launch, &self.policy, secrets)?;
+    pub fn compose(&self, secrets: &Path) -> Result<(Config, Skeleton, Vec<Loss>), anyhow::Error> {
+        let (config, skeleton) = bundle::compose(&self.launch, &self.policy, secrets)?;
         if self.program.kind == Runtime::Native {
-            return Ok((spec, skeleton, Vec::new()));
+            return Ok((config, skeleton, Vec::new()));
         }
-        let mut config = serde_json::to_value(spec)?;
-        let losses = adapt(&mut config, self.program.kind, &self.features);
-        Ok((serde_json::from_value(config)?, skeleton, losses))
+        let mut adapted = serde_json::to_value(config.whole()?)?;
+        let losses = adapt(&mut adapted, self.program.kind, &self.features);
+        let spec: Spec = serde_json::from_value(adapted)?;
+        Ok((spec.into(), skeleton, losses))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The road: [`request`] (flags and launch configuration) → [`mode`] (pure: what the mode makes of it, or all that
 //! it refuses) → [`policy`] (loaded and checked against their pins) → [`launch`] (every word parsed, every path
-//! looked up) → [`bundle`] (pure: `config.json`) → [`run`] (the runtime, supervised, and the way back).
+//! looked up) → [`bundle`] (pure: [`config`]) → [`run`] (the runtime, supervised, and the way back).
 
 pub mod adapt;
 pub mod attested;
@@ -11,6 +11,7 @@ pub mod block_io;
 pub mod bundle;
 pub mod cleanup;
 pub mod cli;
+pub mod config;
 pub mod context;
 pub mod counters;
 pub mod decide;

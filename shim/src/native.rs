@@ -103,7 +103,7 @@ pub fn run(
             (Waiting::start(runtime, &launch.name, held, true)?, verified)
         }
     };
-    let mut supervised = waiting.give(&bundle.config)?;
+    let mut supervised = waiting.give(&bundle.bytes)?;
     let Some(pid) = begin(&mut supervised, decided, bundle, call, events)? else {
         return not_started(&mut supervised, events);
     };
@@ -175,7 +175,7 @@ fn detached(
         code
     } else {
         let held = is_held(&decided.launch.decision.rules, call);
-        let mut supervised = Waiting::start(runtime, name, held, false)?.give(&bundle.config)?;
+        let mut supervised = Waiting::start(runtime, name, held, false)?.give(&bundle.bytes)?;
         begin(&mut supervised, decided, bundle, call, events)?;
         supervised.code()?
     };

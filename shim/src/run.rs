@@ -187,8 +187,8 @@ fn in_sandbox(
     };
     let mut bundle = write_bundle(decided, sandbox.directory(), sandbox.secrets(), &place)?;
     sandbox.root = bundle.kept.take();
-    bundle.notify =
-        native::notified(&bundle.spec).then(|| store.runtime_root().join(&launch.name).join("notify"));
+    bundle.notify = native::notified(bundle.config.but_profile())
+        .then(|| store.runtime_root().join(&launch.name).join("notify"));
     let mut network = network
         .zip(launch.bridge.as_ref())
         .map(|(preparing, bridge)| egress::finish(preparing, bridge, sandbox, call, events))

@@ -1,6 +1,7 @@
 //! The road of `create` and `start`, which are two calls: what is promised is kept, and held against the kernel when the
 //! program is let go.
 
+use crate::LANDLOCK_ENFORCED;
 use crate::begin::{self, Teller};
 use crate::cleanup;
 use crate::decide::Decided;
@@ -15,7 +16,6 @@ use crate::watch::Watch;
 use crate::workspace::around;
 use crate::workspace::copies::Copies;
 use crate::write::Bundle;
-use crate::{LANDLOCK_ENFORCED, bundle};
 use anyhow::Context;
 use nucleus_policy::Digest;
 use nucleus_sys::clone::end_with_parent;
@@ -34,11 +34,11 @@ pub fn keep(decided: &Decided, bundle: &mut Bundle) -> Result<(), anyhow::Error>
     let digest = Pledge::of(decided, bundle)?
         .keep(&bundle.directory)
         .map_err(write)?;
-    bundle::annotate(&mut bundle.spec, pledge::ANNOTATION, digest.to_string());
-    bundle.config = bundle::bytes(&mut bundle.spec)?;
-    pledge::keep_config(&bundle.directory, &bundle.config).map_err(write)?;
+    bundle.config.annotate(pledge::ANNOTATION, digest.to_string());
+    bundle.bytes = bundle.config.bytes()?;
+    pledge::keep_config(&bundle.directory, &bundle.bytes).map_err(write)?;
     let path = bundle.directory.join("config.json");
-    std::fs::write(&path, &bundle.config).map_err(at("write", &path))
+    std::fs::write(&path, &bundle.bytes).map_err(at("write", &path))
 }
 
 /// Options of `start`.

@@ -1,6 +1,7 @@
 //! The bundle of a sandbox, written.
 
 use crate::bundle;
+use crate::config::Config;
 use crate::decide::Decided;
 use crate::kept::Kept;
 use crate::run::at;
@@ -17,9 +18,9 @@ pub struct Bundle {
     /// Where.
     pub directory: PathBuf,
     /// What was decided.
-    pub spec: Spec,
+    pub config: Config,
     /// The bytes of `config.json`.
-    pub config: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// A root directory that outlasts it.
     pub kept: Option<Kept>,
     /// The rules of its network, where they are going to be checked.
@@ -70,7 +71,7 @@ pub fn write_bundle(
     place: &Place,
 ) -> Result<Bundle, anyhow::Error> {
     around::make_hooks(&decided.launch)?;
-    let (mut spec, skeleton, _) = decided.compose(secrets)?;
+    let (mut config, skeleton, _) = decided.compose(secrets)?;
     let mut kept = None;
     if !skeleton.is_empty() {
         let made = skeleton
@@ -88,21 +89,21 @@ pub fn write_bundle(
             let root = root.clone().unwrap_or_else(|| directory.join(bundle::ROOTFS));
             skeleton::write(&made, &root).map_err(|(path, error)| at("write", &path)(error))?;
             if let Place::Apart(root) = place {
-                give_modes(&spec, root)?;
+                give_modes(config.but_profile(), root)?;
             }
         }
         if let Some(root) = root {
-            bundle::set_root(&mut spec, root);
+            config.set_root(root);
         }
     }
     let path = directory.join("config.json");
-    let config = bundle::bytes(&mut spec)?;
-    std::fs::write(&path, &config).map_err(at("write", &path))?;
+    let bytes = config.bytes()?;
+    std::fs::write(&path, &bytes).map_err(at("write", &path))?;
     let directory = directory.to_owned();
     Ok(Bundle {
         directory,
-        spec,
         config,
+        bytes,
         kept,
         rules: None,
         notify: None,

@@ -2,6 +2,7 @@
 //! `archMap`, `comment`, and `includes` and `excludes` by capability, architecture and kernel.
 
 mod guard;
+mod loaded;
 mod names;
 mod profile;
 mod render;
@@ -14,6 +15,8 @@ use oci_spec::runtime::{
 };
 
 pub use guard::Guard;
+pub(crate) use loaded::Profile;
+pub use loaded::Resolved;
 
 /// A profile that was understood, for x86_64 and the kernel it was read for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -91,9 +91,14 @@ fn compare(output: &Path, decided: &Decided) -> Result<i32, anyhow::Error> {
     let path = directory.join("config.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let there: Value = serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
-    let (spec, ..) = decided.compose(&directory)?;
+    let (config, ..) = decided.compose(&directory)?;
     let mut found = String::new();
-    differences("", &there, &crate::bundle::json(&spec)?, &mut found);
+    differences(
+        "",
+        &there,
+        &crate::config::json(config.whole()?.as_ref())?,
+        &mut found,
+    );
     if found.is_empty() {
         return Ok(0);
     }

@@ -104,7 +104,7 @@ impl Verify {
         };
         let mut again = spec.clone();
         exact.apply(&mut again)?;
-        let (before, after) = (crate::bundle::json(&spec)?, crate::bundle::json(&again)?);
+        let (before, after) = (crate::config::json(&spec)?, crate::config::json(&again)?);
         ensure!(
             before["process"]["capabilities"] == after["process"]["capabilities"],
             "capabilities: it has more than the policy leaves"

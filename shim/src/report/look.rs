@@ -30,6 +30,9 @@ pub enum Error {
     /// Its memory has no `syscall` instruction that is known.
     #[error("find the vdso in {}", .0.display())]
     NoVdso(PathBuf),
+    /// A defect of the library.
+    #[error("the built-in seccomp profile")]
+    Profile(#[source] serde_json::Error),
 }
 
 /// Everything that the promises ask about.

@@ -97,15 +97,16 @@ impl Pledge {
     /// This process cannot be looked at.
     pub fn of(decided: &Decided, bundle: &Bundle) -> Result<Self, look::Error> {
         let launch = &decided.launch;
+        let spec = bundle.config.whole().map_err(look::Error::Profile)?;
         let table = promise::table(
             launch,
-            &bundle.spec,
+            &spec,
             &bundle.directory,
             bundle.rules.as_deref(),
             bundle.notify.as_deref(),
         );
         let (promises, on_trust) = if decided.program.kind == Runtime::Gvisor {
-            (promise::sentry(launch, &bundle.spec), table)
+            (promise::sentry(launch, &spec), table)
         } else {
             (table, Vec::new())
         };
