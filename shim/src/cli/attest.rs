@@ -13,6 +13,7 @@ use std::time::Duration;
 
 /// What is done with a root file system's manifest.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Attest {
     /// Write .nucleus-rootfs-sha256 at the top of a root file system, and print the manifest's SHA-256
     Create(Create),

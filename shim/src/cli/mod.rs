@@ -18,7 +18,7 @@ pub mod workspace;
 use crate::early::Early;
 use anyhow::Context;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -121,7 +121,7 @@ enum Command {
 #[expect(clippy::print_stderr, reason = "the one place where an error is told")]
 pub fn main() -> i32 {
     let guess = Early::guess(std::env::args_os().skip(1));
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             let _ = error.print();
@@ -139,6 +139,13 @@ pub fn main() -> i32 {
             1
         }
     }
+}
+
+/// The command line. What describes all of them is left to the end of the process: there are thousands of pieces to free.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut command = std::mem::ManuallyDrop::new(Cli::command());
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// One line, which leads to the help of the command that was meant.

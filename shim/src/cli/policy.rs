@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 /// What is done with policies.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Policy {
     /// Print a built-in policy
     Show(Show),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 /// What is done with copied workspaces.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Workspace {
     /// List the copies with changes that wait
     List(List),
