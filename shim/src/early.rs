@@ -11,25 +11,22 @@ use crate::mode::Rules;
 use crate::native::{name_bundle, name_console};
 use crate::parse;
 use crate::protected::Protected;
-use crate::request::{Network, Request};
+use crate::request::{Mode, Network, Request};
 use crate::run::Call;
 use crate::store::Store;
 use crate::supervise::Waiting;
-use std::ffi::{OsStr, OsString};
+use clap::ValueEnum;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Options of `run` that change how the runtime is started. One that is forgotten here makes a guess wrong, and no more.
-const TELLING: [&str; 13] = [
+/// Options that change how the runtime is started, and are not read here. One that is forgotten makes a guess wrong, and
+/// no more.
+const TELLING: [&str; 8] = [
     "config",
     "config-fd",
     "console-socket",
     "detach",
-    "events",
     "help",
-    "mode",
-    "name",
-    "report",
-    "root",
     "rootfs-manifest-sha256",
     "runtime",
     "version",
@@ -84,17 +81,12 @@ pub struct Early {
 }
 
 impl Early {
-    /// Starts what most command lines ask for, if this may be one of them: `args` are those behind the program's name.
+    /// Starts what a command line seems to ask for, if that is `run`: `args` are the words behind the program's name.
     pub fn guess(args: impl Iterator<Item = OsString>) -> Option<Self> {
-        if !is_usual(args) {
-            return None;
-        }
-        let request = Request {
-            name: Some(launch::made_up_name()),
-            ..Request::default()
-        };
+        let (mut request, call) = glance(args)?;
+        request.name.get_or_insert_with(launch::made_up_name);
         let program = Program::of(&request).ok()?;
-        Start::of(&program, &request, &Call::default())?.start()
+        Start::of(&program, &request, &call)?.start()
     }
 
     /// The name that it was given.
@@ -116,22 +108,125 @@ pub fn start(guess: Option<Early>, program: &Program, request: &Request, call: &
     guessed.or_else(|| start.start().map(|early| early.waiting))
 }
 
-/// Whether these words are `run`, options that change nothing about the runtime's start, and a command behind `--`.
-fn is_usual(mut args: impl Iterator<Item = OsString>) -> bool {
-    args.next().is_some_and(|word| word == "run")
-        && args
-            .take_while(|word| word != "--")
-            .all(|word| !is_telling(&word))
+/// What a command line says of the runtime's start, as far as that is seen at a glance.
+fn glance(args: impl Iterator<Item = OsString>) -> Option<(Request, Call)> {
+    let (mut request, mut call) = (Request::default(), Call::default());
+    let mut is_run = false;
+    let mut words = args.take_while(|word| word != "--");
+    while let Some(word) = words.next() {
+        let word = word.to_str()?;
+        let Some(option) = word.strip_prefix("--") else {
+            match word {
+                "run" if !is_run => is_run = true,
+                "-q" => {}
+                // Short ones may be many in one word.
+                _ if is_run && !word.starts_with('-') => {}
+                _ => return None,
+            }
+            continue;
+        };
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (option, None),
+        };
+        if TELLING.contains(&name) {
+            return None;
+        }
+        if !["name", "mode", "root", "report", "events"].contains(&name) {
+            continue;
+        }
+        let value = value.or_else(|| words.next()?.into_string().ok())?;
+        match name {
+            "name" => request.name = Some(value),
+            "mode" => request.mode = Some(Mode::from_str(&value, false).ok()?),
+            "root" => call.root = Some(value.into()),
+            "report" => call.report = Some(value.into()),
+            _ => call.events = Some(value),
+        }
+    }
+    is_run.then_some((request, call))
 }
 
-fn is_telling(word: &OsStr) -> bool {
-    let word = word.as_encoded_bytes();
-    match word.strip_prefix(b"--") {
-        Some(option) => {
-            let name = option.split(|&byte| byte == b'=').next().unwrap_or_default();
-            TELLING.iter().any(|telling| telling.as_bytes() == name)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
+
+    fn words(line: &str) -> impl Iterator<Item = OsString> {
+        line.split(' ').map(OsString::from)
+    }
+
+    /// What the whole parser makes of it; the program is not what is asked about.
+    fn parsed(line: &str) -> (Request, Call) {
+        let line = format!("nucleus {line}");
+        Cli::run_of(words(&line)).expect(&line)
+    }
+
+    fn start((request, call): &(Request, Call)) -> Option<Start> {
+        let program = Program {
+            path: "/runtime".into(),
+            kind: Runtime::Native,
+            options: Vec::new(),
+            network: None,
+            usual: true,
+        };
+        let mut request = request.clone();
+        request.name.get_or_insert_with(|| "made-up".into());
+        Start::of(&program, &request, call)
+    }
+
+    #[test]
+    fn a_glance_sees_what_the_parser_sees() {
+        for line in [
+            "run true",
+            "run -- true --name other -d",
+            "run --memory 64M --workspace . -q -- true",
+            "run --name one -- true",
+            "run --name=one --quiet -- true",
+            "run --mode strict-agent -- true",
+            "run --mode agent --report there -- true",
+            "run --events 3 -- true",
+            "--root /tmp run -- true",
+            "--quiet --root=/tmp run --env A=--name -- true",
+            "run --root /tmp -- true",
+        ] {
+            let glanced = glance(words(line)).expect(line);
+            assert_eq!(start(&glanced), start(&parsed(line)), "{line}");
+            assert!(start(&glanced).is_some(), "{line}");
         }
-        // Short ones may be many in one word.
-        None => word.len() > 1 && word[0] == b'-' && word != b"-q",
+    }
+
+    #[test]
+    fn where_a_glance_does_not_do_nothing_is_started() {
+        for line in [
+            "",
+            "ps",
+            "create -- true",
+            "--version",
+            "run --help",
+            "run -h",
+            "run -d -- true",
+            "run -qd -- true",
+            "run --detach -- true",
+            "run --runtime gvisor -- true",
+            "run --config file -- true",
+            "run -c file -- true",
+            "run --mode none -- true",
+            "run --name",
+        ] {
+            assert!(glance(words(line)).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_for_are_options() {
+        let mut command = Cli::command();
+        command.build();
+        let run = command.find_subcommand("run").expect("run");
+        let names: Vec<&str> = run.get_arguments().filter_map(clap::Arg::get_long).collect();
+        for name in TELLING.iter().filter(|name| **name != "version") {
+            assert!(names.contains(name), "{name}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub enum Attest {
     Verify(Verify),
 }
 
-/// Options of `attest create`.
+/// Write .nucleus-rootfs-sha256 at the top of a root file system, and print the manifest's SHA-256.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The manifest lists every file, directory and symbolic link: contents, modes, link targets. sha256sum -c takes it \
@@ -40,7 +40,7 @@ pub struct Create {
     json: bool,
 }
 
-/// Options of `attest verify`.
+/// Compare a root file system with its manifest; list every mismatch, and exit with 1 if there is one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without a pin whoever can write the root file system can write its manifest too.

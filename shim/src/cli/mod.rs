@@ -16,6 +16,8 @@ pub mod verify;
 pub mod workspace;
 
 use crate::early::Early;
+#[cfg(test)]
+use crate::{request::Request, run::Call};
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -171,6 +173,21 @@ fn command_in(args: impl Iterator<Item = OsString>) -> String {
         at = matches.subcommand();
     }
     words
+}
+
+#[cfg(test)]
+impl Cli {
+    /// What is asked for by a command line of `run`.
+    pub(crate) fn run_of(args: impl Iterator<Item = OsString>) -> Option<(Request, Call)> {
+        match Self::try_parse_from(args).ok()? {
+            Self {
+                root,
+                quiet,
+                command: Command::Run(run),
+            } => run.asked(root, quiet).ok(),
+            _ => None,
+        }
+    }
 }
 
 fn dispatch(cli: Cli, guess: Option<Early>) -> Result<i32, anyhow::Error> {

@@ -14,14 +14,14 @@ pub enum Policy {
     /// Print a built-in policy
     Show(Show),
     /// Say what policies allow and refuse
-    Explain(Which),
+    Explain(Explain),
     /// Write a lock file that pins policies
     Lock(Lock),
     /// Tell what one policy, or one lock file's policies, allow beyond another's
     Diff(Diff),
 }
 
-/// Options of `policy diff`.
+/// Tell what one policy, or one lock file's policies, allow beyond another's.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A policy is a file, a lock file (*.lock) or the name of a built-in one. A line with + tells what NEW allows and OLD does \
@@ -42,7 +42,7 @@ pub struct Diff {
     fail_if_wider: bool,
 }
 
-/// Options of `policy show`.
+/// Print a built-in policy.
 #[derive(Debug, Args)]
 pub struct Show {
     /// seccomp, capabilities or landlock
@@ -50,6 +50,13 @@ pub struct Show {
     kind: String,
     /// Its name
     name: Option<String>,
+}
+
+/// Say what policies allow and refuse.
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Which policies.
@@ -97,7 +104,7 @@ impl Which {
     }
 }
 
-/// Options of `policy lock`.
+/// Write a lock file that pins policies.
 #[derive(Debug, Args)]
 pub struct Lock {
     #[command(flatten)]
@@ -115,7 +122,7 @@ impl Policy {
     pub fn run(&self) -> Result<i32, anyhow::Error> {
         match self {
             Self::Show(show) => show.run(),
-            Self::Explain(which) => super::print(which.load()?.explain().to_string().trim_end()),
+            Self::Explain(Explain { which }) => super::print(which.load()?.explain().to_string().trim_end()),
             Self::Lock(lock) => lock.run(),
             Self::Diff(diff) => diff.run(),
         }

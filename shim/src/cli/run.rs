@@ -129,6 +129,15 @@ impl Run {
     /// # Errors
     /// What kept the command from starting.
     pub fn run(self, root: Option<PathBuf>, quiet: bool, guess: Option<Early>) -> Result<i32, anyhow::Error> {
+        let (request, call) = self.asked(root, quiet)?;
+        run::run(request, &call, guess)
+    }
+
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// A launch configuration that cannot be read.
+    pub(super) fn asked(self, root: Option<PathBuf>, quiet: bool) -> Result<(Request, Call), anyhow::Error> {
         let call = Call {
             root,
             events: self.events,
@@ -137,6 +146,6 @@ impl Run {
             quiet,
             ..Call::default()
         };
-        run::run(self.source.request()?, &call, guess)
+        Ok((self.source.request()?, call))
     }
 }

@@ -26,7 +26,7 @@ pub enum Workspace {
     Drop(Name),
 }
 
-/// Options of `workspace list`.
+/// List the copies with changes that wait.
 #[derive(Debug, Args)]
 pub struct List {
     /// Print JSON
@@ -34,7 +34,7 @@ pub struct List {
     json: bool,
 }
 
-/// Options of `workspace diff`.
+/// Show what a sandbox has changed in its copy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A added, M changed, D removed, T another type, P permissions alone, ! never taken over. Names are shown with \\xNN for \
@@ -50,7 +50,7 @@ pub struct Diff {
     json: bool,
 }
 
-/// Options of `workspace commit`.
+/// Take changes over into the workspace.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Files are replaced one by one, each as a whole. A commit that was interrupted can be begun again. Setuid bits, \
@@ -68,7 +68,7 @@ pub struct Commit {
     force: bool,
 }
 
-/// A copy.
+/// Forget a copy and its changes.
 #[derive(Debug, Args)]
 pub struct Name {
     /// Name of the sandbox
