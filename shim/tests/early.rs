@@ -3,23 +3,14 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Stdio};
-use support::{Finished, NUCLEUS, Place};
+use support::{Finished, Place};
 
 /// Runs it under strace(1), and tells how many processes it started itself: the runtime is one. Without `-f`, since
 /// the workload is traced in the stricter modes.
 fn traced(place: &Place, args: &[&str]) -> (Finished, usize) {
-    let log = place.path("strace");
-    let output = Command::new("strace")
-        .args(["-qq", "-e", "trace=clone,clone3,vfork,fork", "-o"])
-        .arg(&log)
-        .arg(NUCLEUS)
-        .arg("--root")
-        .arg(place.root())
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("strace");
+    let log = place.path("strace").display().to_string();
+    let options = ["-qq", "-e", "trace=clone,clone3,vfork,fork", "-o", &log];
+    let output = place.straced(&options, args).output().expect("strace");
     let log = fs::read_to_string(&log).expect("a log");
     (output.into(), log.lines().count())
 }

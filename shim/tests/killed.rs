@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::process::{Command, Stdio};
-use support::{NUCLEUS, Place, eventually};
+use support::{Place, eventually};
 
 /// How many calls are passed over between two kills.
 fn stride() -> usize {
@@ -20,15 +20,9 @@ fn stride() -> usize {
 
 /// How many system calls the front-end makes when nobody disturbs it.
 fn calls(place: &Place, args: &[&str]) -> usize {
-    let log = place.path("strace");
-    let status = Command::new("strace")
-        .arg("-o")
-        .arg(&log)
-        .arg(NUCLEUS)
-        .arg("--root")
-        .arg(place.root())
-        .args(args)
-        .stdin(Stdio::null())
+    let log = place.path("strace").display().to_string();
+    let status = place
+        .straced(&["-o", &log], args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -39,14 +33,9 @@ fn calls(place: &Place, args: &[&str]) -> usize {
 
 /// Runs it, and kills it before call `number`.
 fn killed_at(place: &Place, number: usize, args: &[&str]) {
-    let _ = Command::new("strace")
-        .args(["-o", "/dev/null", "-e"])
-        .arg(format!("inject=all:signal=KILL:when={number}"))
-        .arg(NUCLEUS)
-        .arg("--root")
-        .arg(place.root())
-        .args(args)
-        .stdin(Stdio::null())
+    let inject = format!("inject=all:signal=KILL:when={number}");
+    let _ = place
+        .straced(&["-o", "/dev/null", "-e", &inject], args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

@@ -115,6 +115,19 @@ impl Place {
         command
     }
 
+    /// The same under strace(1), with these options of its.
+    pub fn straced(&self, options: &[&str], args: &[&str]) -> Command {
+        let mut command = Command::new("strace");
+        command
+            .args(options)
+            .arg(NUCLEUS)
+            .arg("--root")
+            .arg(self.root())
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
     pub fn nucleus(&self, args: &[&str]) -> Finished {
         self.command(args).output().expect("start nucleus").into()
     }
