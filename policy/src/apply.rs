@@ -178,8 +178,8 @@ impl VerifiedPolicy {
         let profile = loaded.policy.resolve(bounding);
         match spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
             None => Ok(Some(profile)),
-            Some(existing) if *existing == typed(profile.clone())? => Ok(None),
-            Some(_) => Err(ApplyError::OtherSeccomp),
+            Some(existing) if *existing != typed(profile)? => Err(ApplyError::OtherSeccomp),
+            Some(_) => Ok(None),
         }
     }
 
