@@ -21,7 +21,7 @@ struct Code {
     module: &'static str,
 }
 
-const CODE: [Code; 9] = [
+const CODE: [Code; 12] = [
     Code {
         name: "lifecycle",
         file: "runtime/src/lifecycle.rs",
@@ -75,6 +75,24 @@ const CODE: [Code; 9] = [
         file: "network/src/resolver/address.rs",
         library: "nucleus_network",
         module: "resolver::address",
+    },
+    Code {
+        name: "settle",
+        file: "network/src/resolver/settle.rs",
+        library: "nucleus_network",
+        module: "resolver::settle",
+    },
+    Code {
+        name: "cache",
+        file: "network/src/resolver/cache.rs",
+        library: "nucleus_network",
+        module: "resolver::cache",
+    },
+    Code {
+        name: "network",
+        file: "network/src/order.rs",
+        library: "nucleus_network",
+        module: "order",
     },
 ];
 

@@ -2,145 +2,244 @@
 (***************************************************************************
 What a workload with a network may reach, from its first packet to its last.
 
-The front-end makes a network namespace, loads rules into it that refuse all
-but a fixed set of addresses, starts a resolver that answers for the permitted
-names only, connects the namespace to the world, and only then lets the runtime
-start the workload in it.  While the workload runs, the addresses of the names
-change in the world; the rules follow, one nf_tables transaction a change.
+The front-end makes a network namespace and loads rules into it that refuse all
+but a fixed set of addresses; at the same time it notes what it is going to make
+on the host, and makes the table there that keeps sandboxes apart.  When both are
+done it connects the namespace to the world, leads the published ports to it and
+starts a resolver that answers for permitted names only; and only then it lets
+the runtime start the workload.  While the workload runs, the addresses of the
+names change in the world; the rules follow, one nf_tables transaction a change.
 
 WHAT IS MODELLED.  Both address families.  What the workload *could* send at
 any moment, so that no single packet needs a step of its own.  Its questions to
-the resolver, for permitted and for other names.  Answers that name a private
-address of the host (DNS rebinding).  A transaction can be refused: then the old
-rules stay.  The front-end can fail in set-up and be killed at any moment; the
-elements that names have brought then expire in the kernel, and the next command
-sweeps up.
+the resolver, for permitted and for other names, and what the resolver remembers.
+Time, as it is counted down: how long the rules permit an address, how long the
+workload may use one that it was told, how long an answer is remembered.  Answers
+that name a private address of the host (DNS rebinding), and none at all.  A
+transaction can be refused: then the old rules stay.  The front-end can fail in
+set-up and be killed at any moment, also while it takes back; the kernel then
+lets addresses expire and removes a namespace that nobody holds, the next command
+sweeps up the rest, and another sandbox can be given the same link meanwhile.
 
 WHAT IS ASSUMED.  The kernel applies a transaction whole or not at all; a network
-namespace without a link reaches nothing; the resolver dies with the front-end;
-elements are refreshed before they expire.  Fairness: the front-end goes on
-unless it is killed, and refreshes; a transaction is not refused for ever; an
-answer's time to live ends; somebody sweeps up after a killed front-end.
+namespace without a link reaches nothing; a namespace is there as long as the
+front-end or the workload holds it, and its link goes with it; the resolver dies
+with the front-end.  Fairness: the front-end goes on unless it is killed; a
+server's answer comes or is given up; time passes; somebody sweeps up after a
+killed front-end.
 
-WHAT IS LEFT OUT.  Ports, connection tracking, several names, the bridge and
-address translation outside of the namespace, `--network host` (refused or
-agreed to by the mode: spec Policy).
+WHAT IS LEFT OUT.  Which ports, connection tracking, the minute for which the rules
+permit an address beyond the answer's time, several names and several
+addresses in one answer, address translation on the host, who else uses its
+table, `--network host` (refused or agreed to by the mode: spec Policy).
 
-THE CODE.  network/src/bridge.rs makes and takes back, network/src/resolver answers.
-What an answer brings (step Answered) is decided by resolver/address.rs, which
-formal/bindings/address.rs holds against this spec; the rest is not bound to it.
-One order differs: the resolver starts after the link, when still nothing is in
-the namespace that could ask or send; the workload comes after both.
+THE CODE.  network/src/order.rs has both orders as data, which network/src/bridge
+and removal.rs walk, and shim/src/egress.rs and upkeep.rs for a user, who has
+nothing to make on the host: those steps are empty.  network/src/resolver has
+settle.rs, which decides what an answer asks of the rules and when it is told,
+address.rs, which addresses an answer may bring, and cache.rs, which remembers.
+formal/bindings holds these four files against this spec.
 ***************************************************************************)
-EXTENDS FiniteSets
+EXTENDS Integers, FiniteSets
 
 CONSTANTS
     \* @type: Set(Str);
     Static,   \* permitted addresses: {"s4"}
     \* @type: Set(Str);
-    Answers   \* what the permitted name resolves to, at one time or another: "n4", "n6", "private"
+    Answers,  \* what the permitted name resolves to, at one time or another: "n4", "n6", "private"
+    \* @type: Set(Str);
+    Short,    \* those whose answer may hold for a short time
+    \* @type: Set(Str);
+    Long      \* and for a long one
 
 VARIABLES
     \* @type: Str;
-    front,     \* how far the front-end is
+    front,     \* "idle", "making", "running", "stopping", "done", "dead"
+    \* @type: Str;
+    noted,     \* what a sweep will find out: "nothing", the "link", or "all" of it, with the ports
     \* @type: Str;
     netns,
     \* @type: Set(Str);
     covers,    \* families that the rules speak of
     \* @type: Set(Str);
-    loaded,    \* addresses that the rules permit
+    fixed,     \* addresses that they permit always
     \* @type: Str;
-    link,
+    table,     \* of the host
+    \* @type: Str;
+    link,      \* "none", "down", "up", "left" when it is nobody's any more, "other" when it is another sandbox's
+    \* @type: Str;
+    ports,     \* of the host that lead to the link
     \* @type: Str;
     resolver,
     \* @type: Str;
     workload,
     \* @type: Str;
     dns,       \* the name's address in the world
-    \* @type: Set(Str);
-    pending,   \* addresses of the next transaction; {} when there is none
+    \* @type: Str -> Int;
+    life,      \* for how long yet the rules permit each address of the name
+    \* @type: Str;
+    pending,   \* the address of the next transaction, or "none"
+    \* @type: Int;
+    lasts,     \* for how long the answer with it holds
     \* @type: Str;
     query,     \* of the workload: "none", "permitted", "other"
     \* @type: Str;
-    upstream,  \* what the resolver has asked the world
+    upstream,  \* what the resolver has asked the world: for the workload, or a "refresh" of its own
     \* @type: Str;
-    reply,     \* what the workload hears when the transaction is done: an address, "refused", or "none" of it
+    known,     \* the answer that the resolver remembers
+    \* @type: Int;
+    fresh,     \* for how long yet
     \* @type: Str;
-    holds       \* the address that the workload holds, while its time to live lasts
+    holds,     \* the address that the workload was told
+    \* @type: Int;
+    left       \* for how long yet it may use it
 
+onhost == <<noted, table, ports>>
+rules == <<covers, fixed, life>>
 world == <<dns>>
-rules == <<covers, loaded>>
-names == <<pending, query, upstream, reply, holds>>
-vars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query, upstream, reply, holds>>
+questions == <<query, upstream>>
+commit == <<pending, lasts>>
+memory == <<known, fresh>>
+heard == <<holds, left>>
+names == <<pending, lasts, query, upstream, known, fresh, holds, left>>
+vars == <<front, noted, netns, covers, fixed, table, link, ports, resolver, workload, dns, life, pending, lasts,
+          query, upstream, known, fresh, holds, left>>
 
 Families == {"v4", "v6"}
 Family(a) == IF a \in {"n6", "x6"} THEN "v6" ELSE "v4"
 Public(a) == a # "private"
-Addresses == Static \cup Answers \cup {"x4", "x6", "private"}
+Addresses == Static \cup Answers \cup {"x4", "x6"}
+Never == [a \in Answers |-> 0]
+Lasts == {1, 2}
+Times == {0} \cup Lasts
+May(a, t) == a \in (IF t = 1 THEN Short ELSE Long)
 
 TypeOK ==
-    /\ front \in {"idle", "netns", "rules", "resolver", "link", "running", "stopping", "unlinked", "done", "dead"}
+    /\ front \in {"idle", "making", "running", "stopping", "done", "dead"}
+    /\ noted \in {"nothing", "link", "all"}
     /\ netns \in {"none", "present"}
     /\ covers \in SUBSET Families
-    /\ loaded \in SUBSET Addresses
-    /\ link \in {"none", "up"}
+    /\ fixed \in SUBSET Static
+    /\ table \in {"none", "there"}
+    /\ link \in {"none", "down", "up", "left", "other"}
+    /\ ports \in {"none", "there"}
     /\ resolver \in {"none", "running"}
     /\ workload \in {"none", "running"}
     /\ dns \in Answers
-    /\ pending \in SUBSET Addresses
+    /\ life \in [Answers -> Times]
+    /\ pending \in {"none"} \cup Answers
+    /\ lasts \in Times
     /\ query \in {"none", "permitted", "other"}
     /\ upstream \in {"none", "permitted", "refresh", "other"}
-    /\ reply \in {"none", "refused"} \cup Addresses
-    /\ holds \in {"none"} \cup Addresses
+    /\ known \in {"none"} \cup Answers
+    /\ fresh \in Times
+    /\ holds \in {"none"} \cup Answers
+    /\ left \in Times
 
 Init ==
     /\ front = "idle"
+    /\ noted = "nothing"
     /\ netns = "none"
     /\ covers = {}
-    /\ loaded = {}
+    /\ fixed = {}
+    /\ table = "none"
     /\ link = "none"
+    /\ ports = "none"
     /\ resolver = "none"
     /\ workload = "none"
     /\ dns \in Answers
-    /\ pending = {}
+    /\ life = Never
+    /\ pending = "none"
+    /\ lasts = 0
     /\ query = "none"
     /\ upstream = "none"
-    /\ reply = "none"
+    /\ known = "none"
+    /\ fresh = 0
     /\ holds = "none"
+    /\ left = 0
 
 -----------------------------------------------------------------------------
-(* Set-up, in order. *)
+(* Set-up. The namespace and the host are seen to at the same time. *)
+
+Begin ==
+    /\ front = "idle"
+    /\ front' = "making"
+    /\ UNCHANGED <<onhost, netns, rules, link, resolver, workload, world, names>>
 
 MakeNetns ==
-    /\ front = "idle"
-    /\ front' = "netns"
+    /\ front = "making"
+    /\ netns = "none"
     /\ netns' = "present"
-    /\ UNCHANGED <<rules, link, resolver, workload, world, names>>
+    /\ UNCHANGED <<front, onhost, rules, link, resolver, workload, world, names>>
 
 LoadRules ==
-    /\ front = "netns"
-    /\ front' = "rules"
+    /\ front = "making"
+    /\ netns = "present"
+    /\ covers = {}
     /\ covers' = Families
-    /\ loaded' = Static
-    /\ UNCHANGED <<netns, link, resolver, workload, world, names>>
+    /\ fixed' = Static
+    /\ UNCHANGED <<front, onhost, netns, link, resolver, workload, world, life, names>>
 
-StartResolver ==
-    /\ front = "rules"
-    /\ front' = "resolver"
-    /\ resolver' = "running"
-    /\ UNCHANGED <<netns, rules, link, workload, world, names>>
+Note ==
+    /\ front = "making"
+    /\ noted = "nothing"
+    /\ noted' = "link"
+    /\ UNCHANGED <<front, netns, rules, table, link, ports, resolver, workload, world, names>>
+
+MakeTable ==
+    /\ front = "making"
+    /\ noted = "link"
+    /\ table = "none"
+    /\ table' = "there"
+    /\ UNCHANGED <<front, noted, netns, rules, link, ports, resolver, workload, world, names>>
+
+Ruled == netns = "present" /\ covers # {}
+
+(* The link's name is the claim on its addresses. What somebody killed has left for them goes first. *)
+Claim ==
+    /\ front = "making"
+    /\ Ruled
+    /\ table = "there"
+    /\ link = "none"
+    /\ link' = "down"
+    /\ UNCHANGED <<front, onhost, netns, rules, resolver, workload, world, names>>
+
+List ==
+    /\ front = "making"
+    /\ link = "down"
+    /\ noted = "link"
+    /\ noted' = "all"
+    /\ UNCHANGED <<front, netns, rules, table, link, ports, resolver, workload, world, names>>
 
 Connect ==
-    /\ front = "resolver"
-    /\ front' = "link"
+    /\ front = "making"
+    /\ link = "down"
+    /\ noted = "all"
     /\ link' = "up"
-    /\ UNCHANGED <<netns, rules, resolver, workload, world, names>>
+    /\ UNCHANGED <<front, onhost, netns, rules, resolver, workload, world, names>>
+
+Publish ==
+    /\ front = "making"
+    /\ link = "up"
+    /\ ports = "none"
+    /\ ports' = "there"
+    /\ UNCHANGED <<front, noted, netns, rules, table, link, resolver, workload, world, names>>
+
+(* By root after the link, by a user before it: nobody is there yet who could ask. *)
+StartResolver ==
+    /\ front = "making"
+    /\ Ruled
+    /\ resolver = "none"
+    /\ resolver' = "running"
+    /\ UNCHANGED <<front, onhost, netns, rules, link, workload, world, names>>
 
 Launch ==
-    /\ front = "link"
+    /\ front = "making"
+    /\ ports = "there"
+    /\ resolver = "running"
     /\ front' = "running"
     /\ workload' = "running"
-    /\ UNCHANGED <<netns, rules, link, resolver, world, names>>
+    /\ UNCHANGED <<onhost, netns, rules, link, resolver, world, names>>
 
 -----------------------------------------------------------------------------
 (* Names. *)
@@ -149,118 +248,210 @@ Ask(q) ==
     /\ workload = "running"
     /\ query = "none"
     /\ query' = q
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, holds>>
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, upstream, memory, heard>>
 
 (* Another name: the question does not leave the host. *)
 Refuse ==
     /\ resolver = "running"
     /\ query = "other"
     /\ query' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, holds>>
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, upstream, memory, heard>>
 
+(* What is remembered is told for the rest of its time. *)
+Recall ==
+    /\ resolver = "running"
+    /\ query = "permitted"
+    /\ upstream # "permitted"
+    /\ pending = "none"
+    /\ fresh > 0
+    /\ query' = "none"
+    /\ holds' = IF Public(known) THEN known ELSE holds
+    /\ left' = IF Public(known) THEN fresh ELSE left
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, upstream, memory>>
+
+(* Who asks what is on its way already waits for the same answer. *)
 Forward ==
     /\ resolver = "running"
     /\ query = "permitted"
-    /\ upstream = "none"
-    /\ pending = {}
+    /\ fresh = 0
+    /\ upstream \in {"none", "refresh"}
+    /\ pending = "none"
     /\ upstream' = query
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, reply, holds>>
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, query, memory, heard>>
 
-(* On its own, before the elements expire. *)
+(* On its own, before an answer's time is over. *)
 Refresh ==
     /\ front = "running"
     /\ upstream = "none"
-    /\ pending = {}
+    /\ pending = "none"
     /\ upstream' = "refresh"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, reply, holds>>
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, query, memory, heard>>
 
-(* What the workload holds stays permitted while it holds it; a private address never becomes permitted. *)
-Held == IF holds = "none" THEN {} ELSE {holds}
-Answer == {a \in {dns} : Public(a)}
-
-Answered ==
+(* No server answers: nothing changes, and who asked is told that it failed. *)
+Lost ==
     /\ front = "running"
     /\ upstream # "none"
+    /\ pending = "none"
     /\ upstream' = "none"
-    /\ pending' = Static \cup Answer \cup Held
-    /\ reply' = IF upstream = "refresh" THEN "none" ELSE IF Public(dns) THEN dns ELSE "refused"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, query, holds>>
+    /\ query' = IF upstream = "permitted" THEN "none" ELSE query
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, memory, heard>>
+
+(* An address that the rules permit for long enough is told at once, one that is not public never; any other one has
+   to be in the rules first. *)
+Lacks(t) == Public(dns) /\ life[dns] < t
+Hears == upstream = "permitted" /\ Public(dns)
+
+Answered(t) ==
+    /\ front = "running"
+    /\ upstream # "none"
+    /\ pending = "none"
+    /\ May(dns, t)
+    /\ pending' = IF Lacks(t) THEN dns ELSE "none"
+    /\ lasts' = IF Lacks(t) THEN t ELSE 0
+    /\ upstream' = IF Lacks(t) THEN upstream ELSE "none"
+    /\ query' = IF Lacks(t) \/ upstream # "permitted" THEN query ELSE "none"
+    /\ known' = IF Lacks(t) THEN known ELSE dns
+    /\ fresh' = IF Lacks(t) THEN fresh ELSE t
+    /\ holds' = IF ~Lacks(t) /\ Hears THEN dns ELSE holds
+    /\ left' = IF ~Lacks(t) /\ Hears THEN t ELSE left
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world>>
 
 (* One transaction. The workload hears the answer to its own question only now. *)
 Load ==
     /\ front = "running"
-    /\ pending # {}
-    /\ loaded' = pending
-    /\ pending' = {}
-    /\ holds' = IF workload = "running" /\ reply \in Addresses THEN reply ELSE holds
-    /\ query' = IF reply = "none" THEN query ELSE "none"
-    /\ reply' = "none"
-    /\ UNCHANGED <<front, netns, covers, link, resolver, workload, world, upstream>>
+    /\ pending # "none"
+    /\ life' = [life EXCEPT ![pending] = lasts]
+    /\ known' = pending
+    /\ fresh' = lasts
+    /\ holds' = IF upstream = "permitted" THEN pending ELSE holds
+    /\ left' = IF upstream = "permitted" THEN lasts ELSE left
+    /\ query' = IF upstream = "permitted" THEN "none" ELSE query
+    /\ upstream' = "none"
+    /\ pending' = "none"
+    /\ lasts' = 0
+    /\ UNCHANGED <<front, onhost, netns, covers, fixed, link, resolver, workload, world>>
 
+(* It is told that its question has failed. *)
 LoadFails ==
     /\ front = "running"
-    /\ pending # {}
-    /\ pending' = {}
-    /\ query' = IF reply = "none" THEN query ELSE "none"
-    /\ reply' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, upstream, holds>>
+    /\ pending # "none"
+    /\ query' = IF upstream = "permitted" THEN "none" ELSE query
+    /\ upstream' = "none"
+    /\ pending' = "none"
+    /\ lasts' = 0
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, memory, heard>>
 
-TimeToLiveEnds ==
-    /\ holds # "none"
-    /\ holds' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, query, upstream, reply>>
+(* Time passes for all alike. *)
+Less(t) == IF t > 0 THEN t - 1 ELSE 0
+
+Tick ==
+    /\ life # Never \/ left > 0 \/ fresh > 0
+    /\ life' = [a \in Answers |-> Less(life[a])]
+    /\ fresh' = Less(fresh)
+    /\ known' = IF fresh > 1 THEN known ELSE "none"
+    /\ left' = Less(left)
+    /\ holds' = IF left > 1 THEN holds ELSE "none"
+    /\ UNCHANGED <<front, onhost, netns, covers, fixed, link, resolver, workload, world, commit, questions>>
 
 (* Without a resolver the workload waits no longer than it likes. *)
 TimeOut ==
     /\ resolver = "none"
     /\ query # "none"
     /\ query' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, world, pending, upstream, reply, holds>>
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, world, commit, upstream, memory, heard>>
 
 NameMoves(a) ==
     /\ dns # a
     /\ dns' = a
-    /\ UNCHANGED <<front, netns, rules, link, resolver, workload, names>>
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, workload, names>>
 
 -----------------------------------------------------------------------------
-(* The end, in reverse. *)
+(* The end of the workload, or of set-up. *)
 
 Exit ==
     /\ workload = "running"
     /\ workload' = "none"
     /\ query' = "none"
+    /\ upstream' = IF upstream = "permitted" THEN "refresh" ELSE upstream
     /\ holds' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, world, pending, upstream, reply>>
+    /\ left' = 0
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, world, commit, memory>>
 
 Stop ==
     /\ front = "running"
     /\ workload = "none"
     /\ front' = "stopping"
-    /\ upstream' = "none"
-    /\ pending' = {}
-    /\ reply' = "none"
-    /\ UNCHANGED <<netns, rules, link, resolver, workload, world, query, holds>>
+    /\ UNCHANGED <<onhost, netns, rules, link, resolver, workload, world, names>>
 
 Fail ==
-    /\ front \in {"netns", "rules", "resolver", "link"}
+    /\ front = "making"
     /\ front' = "stopping"
-    /\ UNCHANGED <<netns, rules, link, resolver, workload, world, names>>
+    /\ UNCHANGED <<onhost, netns, rules, link, resolver, workload, world, names>>
+
+-----------------------------------------------------------------------------
+(* All is taken back, by the front-end or, when that was killed, by who sweeps up. *)
+
+Taking == front \in {"stopping", "dead"} /\ workload = "none"
+
+StopResolver ==
+    /\ Taking
+    /\ resolver = "running"
+    /\ resolver' = "none"
+    /\ upstream' = "none"
+    /\ pending' = "none"
+    /\ lasts' = 0
+    /\ known' = "none"
+    /\ fresh' = 0
+    /\ UNCHANGED <<front, onhost, netns, rules, link, workload, world, query, heard>>
+
+(* Nobody's any more: who looks whether the table is needed does not count it. *)
+Disown ==
+    /\ Taking
+    /\ resolver = "none"
+    /\ link = "up"
+    /\ link' = "left"
+    /\ UNCHANGED <<front, onhost, netns, rules, resolver, workload, world, names>>
+
+TakePorts ==
+    /\ Taking
+    /\ resolver = "none"
+    /\ link # "up"
+    /\ ports = "there"
+    /\ ports' = "none"
+    /\ UNCHANGED <<front, noted, netns, rules, table, link, resolver, workload, world, names>>
+
+(* Another sandbox needs it. *)
+RemoveTable ==
+    /\ Taking
+    /\ resolver = "none"
+    /\ link \notin {"up", "other"}
+    /\ ports = "none"
+    /\ table = "there"
+    /\ table' = "none"
+    /\ UNCHANGED <<front, noted, netns, rules, link, ports, resolver, workload, world, names>>
 
 Disconnect ==
-    /\ front = "stopping"
-    /\ front' = "unlinked"
+    /\ Taking
+    /\ ports = "none"
+    /\ table = "none"
+    /\ link = "left"
     /\ link' = "none"
-    /\ UNCHANGED <<netns, rules, resolver, workload, world, names>>
+    /\ UNCHANGED <<front, onhost, netns, rules, resolver, workload, world, names>>
 
-(* The rules go with it. *)
-RemoveNetns ==
-    /\ front = "unlinked"
+(* The last who holds it lets go of the namespace: its rules go with it, and a link that was never up. *)
+LetGo ==
+    /\ front = "stopping"
+    /\ resolver = "none"
+    /\ ports = "none"
+    /\ table = "none"
+    /\ link \in {"none", "down"}
     /\ front' = "done"
-    /\ resolver' = "none"
     /\ netns' = "none"
     /\ covers' = {}
-    /\ loaded' = {}
-    /\ UNCHANGED <<link, workload, world, names>>
+    /\ fixed' = {}
+    /\ life' = Never
+    /\ link' = "none"
+    /\ UNCHANGED <<onhost, resolver, workload, world, names>>
 
 -----------------------------------------------------------------------------
 (* SIGKILL of the front-end, and who comes after it. *)
@@ -270,15 +461,11 @@ Kill ==
     /\ front' = "dead"
     /\ resolver' = "none"
     /\ upstream' = "none"
-    /\ pending' = {}
-    /\ reply' = "none"
-    /\ UNCHANGED <<netns, rules, link, workload, world, query, holds>>
-
-Expire(a) ==
-    /\ front = "dead"
-    /\ a \in loaded \ Static
-    /\ loaded' = loaded \ {a}
-    /\ UNCHANGED <<front, netns, covers, link, resolver, workload, world, names>>
+    /\ pending' = "none"
+    /\ lasts' = 0
+    /\ known' = "none"
+    /\ fresh' = 0
+    /\ UNCHANGED <<onhost, netns, rules, link, workload, world, query, heard>>
 
 SweepWorkload ==
     /\ front = "dead"
@@ -286,52 +473,61 @@ SweepWorkload ==
     /\ workload' = "none"
     /\ query' = "none"
     /\ holds' = "none"
-    /\ UNCHANGED <<front, netns, rules, link, resolver, world, pending, upstream, reply>>
+    /\ left' = 0
+    /\ UNCHANGED <<front, onhost, netns, rules, link, resolver, world, commit, upstream, memory>>
 
-SweepLink ==
+(* The kernel removes what nobody holds. *)
+Vanish ==
     /\ front = "dead"
     /\ workload = "none"
-    /\ link = "up"
-    /\ link' = "none"
-    /\ UNCHANGED <<front, netns, rules, resolver, workload, world, names>>
-
-SweepNetns ==
-    /\ front = "dead"
-    /\ workload = "none"
-    /\ link = "none"
     /\ netns = "present"
     /\ netns' = "none"
     /\ covers' = {}
-    /\ loaded' = {}
-    /\ UNCHANGED <<front, link, resolver, workload, world, names>>
+    /\ fixed' = {}
+    /\ life' = Never
+    /\ link' = "none"
+    /\ UNCHANGED <<front, onhost, resolver, workload, world, names>>
+
+(* Another sandbox makes a link of this name, and clears away what leads to it. *)
+Another ==
+    /\ front \in {"dead", "done"}
+    /\ netns = "none"
+    /\ link = "none"
+    /\ table = "there"
+    /\ link' = "other"
+    /\ ports' = "none"
+    /\ UNCHANGED <<front, noted, netns, rules, table, resolver, workload, world, names>>
 
 -----------------------------------------------------------------------------
 Next ==
-    \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ Launch
+    \/ Begin \/ MakeNetns \/ LoadRules \/ Note \/ MakeTable \/ Claim \/ List \/ Connect \/ Publish \/ StartResolver
+    \/ Launch
     \/ Ask("permitted") \/ Ask("other")
-    \/ Refuse \/ Forward \/ Refresh \/ Answered \/ Load \/ LoadFails \/ TimeToLiveEnds \/ TimeOut
+    \/ Refuse \/ Recall \/ Forward \/ Refresh \/ Lost
+    \/ \E t \in Lasts : Answered(t)
+    \/ Load \/ LoadFails \/ Tick \/ TimeOut
     \/ \E a \in Answers : NameMoves(a)
-    \/ Exit \/ Stop \/ Fail \/ Disconnect \/ RemoveNetns
-    \/ Kill
-    \/ \E a \in Addresses : Expire(a)
-    \/ SweepWorkload \/ SweepLink \/ SweepNetns
+    \/ Exit \/ Stop \/ Fail
+    \/ StopResolver \/ Disown \/ TakePorts \/ RemoveTable \/ Disconnect \/ LetGo
+    \/ Kill \/ SweepWorkload \/ Vanish \/ Another
 
 Fairness ==
-    /\ WF_vars(LoadRules) /\ WF_vars(StartResolver) /\ WF_vars(Connect) /\ WF_vars(Launch)
-    /\ SF_vars(Refuse) /\ SF_vars(Forward) /\ SF_vars(Refresh) /\ WF_vars(Answered) /\ SF_vars(Load)
-    /\ WF_vars(TimeToLiveEnds) /\ WF_vars(TimeOut)
-    /\ WF_vars(Stop) /\ WF_vars(Disconnect) /\ WF_vars(RemoveNetns)
-    /\ \A a \in Addresses : WF_vars(Expire(a))
-    /\ WF_vars(SweepWorkload) /\ WF_vars(SweepLink) /\ WF_vars(SweepNetns)
+    /\ WF_vars(MakeNetns) /\ WF_vars(LoadRules) /\ WF_vars(Note) /\ WF_vars(MakeTable) /\ WF_vars(Claim)
+    /\ WF_vars(List) /\ WF_vars(Connect) /\ WF_vars(Publish) /\ WF_vars(StartResolver) /\ WF_vars(Launch)
+    /\ WF_vars(Refuse) /\ SF_vars(Recall) /\ SF_vars(Forward)
+    /\ WF_vars(\E t \in Lasts : Answered(t)) /\ WF_vars(Load) /\ WF_vars(Tick) /\ WF_vars(TimeOut)
+    /\ WF_vars(Stop) /\ WF_vars(StopResolver) /\ WF_vars(Disown) /\ WF_vars(TakePorts) /\ WF_vars(RemoveTable)
+    /\ WF_vars(Disconnect) /\ WF_vars(LetGo) /\ WF_vars(SweepWorkload) /\ WF_vars(Vanish)
 
 Spec == Init /\ [][Next]_vars /\ Fairness
 
 -----------------------------------------------------------------------------
 (* What a packet of the workload's, or of anything in its namespace, would reach now. *)
-Reaches(a) == link = "up" /\ (Family(a) \notin covers \/ a \in loaded)
+Out == link \in {"up", "left"}
+Reaches(a) == Out /\ (Family(a) \notin covers \/ a \in fixed \/ (a \in Answers /\ life[a] > 0))
 
 (* No packet before the rules, and none after them: while there is a way out, the rules are there, in both families. *)
-RulesFirst == link = "up" => netns = "present" /\ covers = Families
+RulesFirst == Out => netns = "present" /\ covers = Families
 
 (* Only what was granted: a fixed address, or a public address of the permitted name. *)
 OnlyGranted == \A a \in Addresses : Reaches(a) => a \in Static \cup {n \in Answers : Public(n)}
@@ -339,21 +535,42 @@ OnlyGranted == \A a \in Addresses : Reaches(a) => a \in Static \cup {n \in Answe
 (* No gap: while the workload runs, what is always permitted always is, also while names change. *)
 NoGap == workload = "running" => \A a \in Static : Reaches(a)
 
-(* An address that the workload was told is permitted before it hears of it, and while it holds it. *)
-ToldIsPermitted == (holds # "none" /\ front = "running") => Reaches(holds)
+(* An address that the workload was told is permitted before it hears of it, and as long as it was told: also when
+   the front-end is killed meanwhile. *)
+ToldIsPermitted == holds # "none" => Reaches(holds) /\ left <= life[holds]
+
+(* And so is one that it would be told from memory. *)
+KnownIsPermitted == (known # "none" /\ Public(known)) => fresh <= life[known]
+
+(* An answer goes into rules that are there. *)
+RulesToChange == resolver = "running" => covers = Families
 
 (* No question for another name leaves the host. *)
 NothingLeaksByName == upstream # "other"
 
 (* The workload starts last and ends first. *)
-InsideTheLink == workload = "running" => link = "up"
+InsideTheLink == workload = "running" => link = "up" /\ table = "there" /\ ports = "there"
+
+(* Sandboxes are kept apart while there is a link that is somebody's. *)
+Apart == link = "up" => table = "there"
+
+(* What is on the host can be found by who comes after, whoever is killed. *)
+Found ==
+    /\ (table = "there" \/ link \in {"down", "up"}) => noted # "nothing"
+    /\ ports = "there" => noted = "all"
+
+(* Who has the link next is not reached through the ports of the last one, and is let alone. *)
+NobodyElses == link = "other" => ports = "none"
+LetAlone == [][link = "other" => link' = "other" /\ table' = "there"]_vars
 
 (* The rules follow the name. *)
-Follows == ("n4" \in loaded /\ dns = "n6") ~> (dns # "n6" \/ "n4" \notin loaded)
+Follows == (life["n4"] > 0 /\ dns = "n6") ~> (dns # "n6" \/ life["n4"] = 0)
 
 (* Every question is answered, refused or given up. *)
 Replied == (query # "none") ~> (query = "none")
 
 (* Nothing stays behind, whoever was killed. *)
-CleanedUp == (front \in {"stopping", "dead"}) ~> (netns = "none" /\ link = "none" /\ resolver = "none")
+CleanedUp ==
+    (front \in {"stopping", "dead"}) ~>
+        (netns = "none" /\ resolver = "none" /\ ports = "none" /\ (link = "other" \/ (link = "none" /\ table = "none")))
 =============================================================================

@@ -63,6 +63,10 @@ CONSTANTS
     \* @type: Set(Str);
     Answers,
     \* @type: Set(Str);
+    Short,
+    \* @type: Set(Str);
+    Long,
+    \* @type: Set(Str);
     Commands,
     \* @type: Set(Str);
     Asked,
@@ -133,29 +137,43 @@ VARIABLES
     \* @type: Str;
     front,
     \* @type: Str;
+    noted,
+    \* @type: Str;
     netns,
     \* @type: Set(Str);
     covers,
     \* @type: Set(Str);
-    loaded,
+    fixed,
+    \* @type: Str;
+    table,
     \* @type: Str;
     link,
+    \* @type: Str;
+    ports,
     \* @type: Str;
     resolver,
     \* @type: Str;
     workload,
     \* @type: Str;
     dns,
-    \* @type: Set(Str);
+    \* @type: Str -> Int;
+    life,
+    \* @type: Str;
     pending,
+    \* @type: Int;
+    lasts,
     \* @type: Str;
     query,
     \* @type: Str;
     upstream,
     \* @type: Str;
-    reply,
+    known,
+    \* @type: Int;
+    fresh,
     \* @type: Str;
     holds,
+    \* @type: Int;
+    left,
     \* @type: Str;
     dir,
     \* @type: Bool;
@@ -192,13 +210,14 @@ VARIABLES
 pvars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile>>
 rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
 gvars == <<wish, road, denied, informed, space, stack, container>>
-evars == <<front, netns, covers, loaded, link, resolver, workload, dns, pending, query, upstream, reply, holds>>
+evars == <<front, noted, netns, covers, fixed, table, link, ports, resolver, workload, dns, life, pending, lasts, query,
+           upstream, known, fresh, holds, left>>
 svars == <<network, there, holder, act>>
 lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile,
           version, pidns, runtime, record, group, place, program, deleter, wish, road, denied, informed, space,
-          stack, container, front, netns, covers, loaded, link, resolver, workload, dns, pending, query,
-          upstream, reply, holds, dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo,
+          stack, container, front, noted, netns, covers, fixed, table, link, ports, resolver, workload, dns, life,
+          pending, lasts, query, upstream, known, fresh, holds, left, dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo,
           handle, network, there, holder, act>>
 
 P == INSTANCE Policy
@@ -258,16 +277,23 @@ Networking == Preparing /\ Bridge
 
 MakeDirectory == Preparing /\ S!MakeDirectory /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
 MakeFiles == Preparing /\ S!MakeFiles /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-MakeNetns == Networking /\ E!MakeNetns /\ S!MakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+(* One after the other here; in Egress the namespace and the host are seen to at the same time. *)
+BeginNetwork == Networking /\ E!Begin /\ S!MakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+MakeNetns == Networking /\ E!MakeNetns /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 LoadRules == Networking /\ E!LoadRules /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
-StartResolver == Networking /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Note == Networking /\ covers # {} /\ E!Note /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+MakeTable == Networking /\ E!MakeTable /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Claim == Networking /\ E!Claim /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+List == Networking /\ E!List /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 Connect == Networking /\ E!Connect /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Publish == Networking /\ E!Publish /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+StartResolver == Networking /\ ports = "there" /\ E!StartResolver /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 NetworkFails == Networking /\ E!Fail /\ G!Fail /\ S!End /\ UNCHANGED <<pvars, rvars, lvars>>
 
 Prepare ==
     /\ Preparing
     /\ "files" \in there
-    /\ Bridge => front = "link"
+    /\ Bridge => resolver = "running"
     /\ G!Prepare
     /\ UNCHANGED <<pvars, rvars, evars, lvars, svars>>
 
@@ -309,8 +335,9 @@ Fork == program = "running" /\ (\E q \in Others : R!Fork("init", q)) /\ UNCHANGE
 OtherExits == (\E q \in Others : R!OtherExits(q)) /\ UNCHANGED <<pvars, gvars, evars, lvars, svars>>
 
 Refresh == E!Refresh /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
-Answered == E!Answered /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Answered == (\E t \in {1, 2} : E!Answered(t)) /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 Load == E!Load /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Tick == E!Tick /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 
 -----------------------------------------------------------------------------
 (* The end of the first process, whoever brings it, is an end for all parts. *)
@@ -376,17 +403,25 @@ Deleted ==
     /\ UNCHANGED <<pvars, rvars, evars, lvars>>
 
 Clearing == road = "clearing"
-StopNetwork == Clearing /\ (E!Stop \/ (front = "link" /\ E!Fail)) /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+StopNetwork == Clearing /\ (E!Stop \/ E!Fail) /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+StopResolver == Clearing /\ E!StopResolver /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Disown == Clearing /\ E!Disown /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+TakePorts == Clearing /\ E!TakePorts /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+RemoveTable == Clearing /\ E!RemoveTable /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 Disconnect == Clearing /\ E!Disconnect /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
-RemoveNetns == Clearing /\ E!RemoveNetns /\ S!TakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
-SweepLink == Clearing /\ E!SweepLink /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
-SweepNetns == Clearing /\ E!SweepNetns /\ S!TakeNetwork /\ UNCHANGED <<pvars, gvars, rvars, lvars>>
+LetGo == Clearing /\ E!LetGo /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+Vanish == E!Vanish /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
+NetworkTaken ==
+    /\ Clearing
+    /\ front \in {"done", "dead"}
+    /\ netns = "none" /\ link = "none" /\ ports = "none" /\ table = "none"
+    /\ S!TakeNetwork
+    /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
 TakeFiles == Clearing /\ S!TakeFiles /\ UNCHANGED <<pvars, gvars, rvars, evars, lvars>>
-Expire == (\E a \in Answers : E!Expire(a)) /\ UNCHANGED <<pvars, gvars, rvars, lvars, svars>>
 
 Clear ==
     /\ netns = "none"
-    /\ link = "none"
+    /\ "network" \notin there
     /\ G!Clear
     /\ IF "directory" \in there THEN S!TakeDirectory ELSE UNCHANGED svars
     /\ UNCHANGED <<pvars, rvars, evars, lvars>>
@@ -411,8 +446,9 @@ Rest == road = "done" /\ UNCHANGED vars
 FrontEndGoesOn ==
     \/ Decide \/ Begin \/ Open \/ ReadHalf \/ ReadRest \/ Check \/ Parse \/ Compose \/ Apply \/ NoPolicy
     \/ MakeDirectory \/ MakeFiles \/ TakeFiles
-    \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ Prepare \/ Created \/ Go \/ RuntimeGone \/ Stop
-    \/ SeeStopped \/ Deleted \/ StopNetwork \/ Disconnect \/ RemoveNetns \/ SweepLink \/ SweepNetns \/ Expire
+    \/ BeginNetwork \/ MakeNetns \/ LoadRules \/ Note \/ MakeTable \/ Claim \/ List \/ Connect \/ Publish
+    \/ StartResolver \/ Prepare \/ Created \/ Go \/ RuntimeGone \/ Stop \/ SeeStopped \/ Deleted \/ StopNetwork
+    \/ StopResolver \/ Disown \/ TakePorts \/ RemoveTable \/ Disconnect \/ LetGo \/ Vanish \/ NetworkTaken
     \/ Clear \/ Sweep
 RuntimeGoesOn ==
     \/ MakeState \/ OpenState \/ LockState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ RuntimeGivesUp
@@ -423,19 +459,20 @@ ResolverGoesOn == Refresh \/ Answered \/ Load
 
 Next ==
     \/ Decide \/ Begin \/ Open \/ ReadHalf \/ ReadRest \/ Check \/ Parse \/ Compose \/ Apply \/ PolicyFails
-    \/ Swap \/ NoPolicy \/ MakeDirectory \/ MakeFiles \/ TakeFiles \/ MakeNetns \/ LoadRules \/ StartResolver \/ Connect \/ NetworkFails \/ Prepare
+    \/ Swap \/ NoPolicy \/ MakeDirectory \/ MakeFiles \/ TakeFiles \/ BeginNetwork \/ MakeNetns \/ LoadRules
+    \/ Note \/ MakeTable \/ Claim \/ List \/ Connect \/ Publish \/ StartResolver \/ NetworkFails \/ Prepare
     \/ MakeState \/ OpenState \/ LockState \/ WriteIntent \/ MakeCgroup \/ SetLimits \/ Clone \/ Join \/ Ready
     \/ Created \/ Go \/ Execute \/ Fork \/ OtherExits
-    \/ Refresh \/ Answered \/ Load \/ InitExits \/ FollowRuntime \/ UndoProcesses \/ DeleteKills
+    \/ Refresh \/ Answered \/ Load \/ Tick \/ InitExits \/ FollowRuntime \/ UndoProcesses \/ DeleteKills
     \/ RuntimeFails \/ RuntimeGivesUp \/ Reap \/ UndoCgroup \/ UndoState \/ RuntimeGone \/ Stop \/ SeeStopped
-    \/ BeginDelete \/ LockToDelete \/ DeleteCgroup \/ DeleteState \/ Deleted \/ StopNetwork \/ Disconnect
-    \/ RemoveNetns \/ SweepLink \/ SweepNetns \/ Expire \/ Clear \/ KillFrontEnd \/ KillRuntime
+    \/ BeginDelete \/ LockToDelete \/ DeleteCgroup \/ DeleteState \/ Deleted \/ StopNetwork
+    \/ StopResolver \/ Disown \/ TakePorts \/ RemoveTable \/ Disconnect \/ LetGo \/ Vanish \/ NetworkTaken \/ Clear \/ KillFrontEnd \/ KillRuntime
     \/ Sweep \/ Rest
 
 (* Each of these is one process that does one thing after the other. *)
 Fairness ==
     /\ WF_vars(FrontEndGoesOn) /\ WF_vars(RuntimeGoesOn) /\ WF_vars(ChildGoesOn) /\ WF_vars(DeleteGoesOn)
-    /\ WF_vars(ResolverGoesOn) /\ WF_vars(InitExits) /\ WF_vars(OtherExits)
+    /\ WF_vars(ResolverGoesOn) /\ WF_vars(Tick) /\ WF_vars(InitExits) /\ WF_vars(OtherExits)
 
 Spec == Init /\ [][Next]_vars /\ Fairness
 
@@ -450,7 +487,7 @@ AllInForce ==
     program = "running" =>
         /\ phase = "applied" /\ caps \subseteq P!Keep
         /\ R!LimitsFirst
-        /\ Bridge => link = "up" /\ covers = {"v4", "v6"}
+        /\ Bridge => link = "up" /\ covers = {"v4", "v6"} /\ table = "there"
 
 (* The network outlives the container. *)
 NetworkOutlives == (Bridge /\ program \in {"released", "running"}) => netns = "present"
@@ -459,7 +496,7 @@ NetworkOutlives == (Bridge /\ program \in {"released", "running"}) => netns = "p
 NothingLeft ==
     road = "done" =>
         /\ record = "none" /\ group = "none" /\ R!Empty
-        /\ netns = "none" /\ link = "none"
+        /\ netns = "none" /\ link = "none" /\ table = "none" /\ ports = "none"
         /\ there = {}
 
 (* It ends, whoever is killed. *)
@@ -498,12 +535,13 @@ IsResources ==
 IsEgress ==
     /\ E!Init
     /\ [][E!Next]_evars
-    /\ WF_evars(E!LoadRules) /\ WF_evars(E!StartResolver) /\ WF_evars(E!Connect) /\ WF_evars(E!Launch)
-    /\ SF_evars(E!Refuse) /\ SF_evars(E!Forward) /\ SF_evars(E!Refresh) /\ WF_evars(E!Answered) /\ SF_evars(E!Load)
-    /\ WF_evars(E!TimeToLiveEnds) /\ WF_evars(E!TimeOut)
-    /\ WF_evars(E!Stop) /\ WF_evars(E!Disconnect) /\ WF_evars(E!RemoveNetns)
-    /\ \A a \in Answers : WF_evars(E!Expire(a))
-    /\ WF_evars(E!SweepWorkload) /\ WF_evars(E!SweepLink) /\ WF_evars(E!SweepNetns)
+    /\ WF_evars(E!MakeNetns) /\ WF_evars(E!LoadRules) /\ WF_evars(E!Note) /\ WF_evars(E!MakeTable) /\ WF_evars(E!Claim)
+    /\ WF_evars(E!List) /\ WF_evars(E!Connect) /\ WF_evars(E!Publish) /\ WF_evars(E!StartResolver) /\ WF_evars(E!Launch)
+    /\ WF_evars(E!Refuse) /\ SF_evars(E!Recall) /\ SF_evars(E!Forward)
+    /\ WF_evars(\E t \in {1, 2} : E!Answered(t)) /\ WF_evars(E!Load) /\ WF_evars(E!Tick) /\ WF_evars(E!TimeOut)
+    /\ WF_evars(E!Stop) /\ WF_evars(E!StopResolver) /\ WF_evars(E!Disown) /\ WF_evars(E!TakePorts)
+    /\ WF_evars(E!RemoveTable) /\ WF_evars(E!Disconnect) /\ WF_evars(E!LetGo) /\ WF_evars(E!SweepWorkload)
+    /\ WF_evars(E!Vanish)
 
 IsSandbox ==
     /\ S!Init

@@ -54,12 +54,13 @@ const OTHERWISE: [(&str, &str); 4] = [
     ("RuntimeGivesUp", "RuntimeReports"),
 ];
 
-const PROCESSES: [&str; 7] = [
+const PROCESSES: [&str; 8] = [
     "FrontEndGoesOn",
     "RuntimeGoesOn",
     "ChildGoesOn",
     "DeleteGoesOn",
     "ResolverGoesOn",
+    "Tick",
     "InitExits",
     "OtherExits",
 ];

@@ -1,6 +1,6 @@
 //! Attributes while they are being built.
 
-use crate::{Error, append};
+use crate::{Error, append, pad};
 
 /// The value is attributes itself.
 const NLA_F_NESTED: u16 = 0x8000;
@@ -17,6 +17,13 @@ impl Attributes {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// None yet, behind a fixed part: what an attribute holds that is itself a message.
+    pub fn behind(fixed: &[u8]) -> Self {
+        let mut bytes = fixed.to_vec();
+        pad(&mut bytes);
+        Self { bytes, fault: None }
     }
 
     /// How many bytes they take.

@@ -148,19 +148,6 @@ fn append(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Attributes one after the other behind a fixed part: the value of an attribute that holds others.
-///
-/// # Errors
-/// That a value is longer than an attribute's 16-bit length can say.
-pub fn nested(fixed: &[u8], attributes: &[(u16, &[u8])]) -> Result<Vec<u8>, Error> {
-    let mut bytes = fixed.to_vec();
-    pad(&mut bytes);
-    for (kind, value) in attributes {
-        append(&mut bytes, *kind, value)?;
-    }
-    Ok(bytes)
-}
-
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }

@@ -78,6 +78,17 @@ pub enum Error {
     /// A network without root.
     #[error(transparent)]
     User(crate::rootless::Error),
+    /// The kernel has answered, and what was asked for is not in the answer.
+    #[error("network: the kernel's answer about {object} lacks its {lacks}")]
+    Answer {
+        /// What it is about.
+        object: String,
+        /// What is not in it.
+        lacks: &'static str,
+    },
+    /// A step came before what it needs: a defect.
+    #[error("network: {0} came before what it needs")]
+    Order(&'static str),
     /// A thread ended without an answer: a defect.
     #[error("network: the thread that prepares it has failed")]
     Thread,

@@ -40,11 +40,27 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Waits until nobody else changes it. With `make` the file is made if it is not there; otherwise `None`.
+    /// Waits until nobody else changes it. The file is made if it is not there.
     ///
     /// # Errors
     /// As the calls, or that somebody else could change the file.
-    pub fn wait(socket: &Socket, make: bool) -> Result<Option<Self>, Error> {
+    pub fn wait(socket: &Socket) -> Result<Self, Error> {
+        loop {
+            if let Some(locked) = Self::open(socket, true)? {
+                return Ok(locked);
+            }
+        }
+    }
+
+    /// The same where there is something shared; `None` where there is not.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn find(socket: &Socket) -> Result<Option<Self>, Error> {
+        Self::open(socket, false)
+    }
+
+    fn open(socket: &Socket, make: bool) -> Result<Option<Self>, Error> {
         let cookie = nucleus_sys::network::namespace_cookie(socket.as_fd())
             .map_err(Error::call("getsockopt SO_NETNS_COOKIE (Linux 5.14)"))?;
         let directory = Path::new(DIRECTORY);

@@ -57,6 +57,14 @@ impl Rules {
         }
     }
 
+    /// Their namespace, without the way to change them.
+    pub fn into_namespace(self) -> OwnedFd {
+        match self.owner {
+            Owner::Root(namespace) => namespace,
+            Owner::User(space) => space.network,
+        }
+    }
+
     /// The namespaces of a user's network.
     pub fn space(&self) -> Option<&Space> {
         match &self.owner {

@@ -1,9 +1,8 @@
 //! Networks for sandboxes: what a workload may reach, and nothing else.
 //!
 //! A network is made before the runtime is called and handed to it by path: the runtime itself never configures one,
-//! so that every runtime joins the same. The order is that of `formal/specs/Egress.tla`: the namespace, its rules, and
-//! the link to the world only then; the workload last, back in reverse. The resolver for permitted names starts after
-//! the link, which the spec has before it: nothing that could ask or send is in the namespace then.
+//! so that every runtime joins the same. The orders in which it is made and taken back are data, [`order`], which
+//! `formal/specs/Egress.tla` has too: no way out before the rules are there, and none when they are not any more.
 //!
 //! What lives as long as what. The namespace is held by an open descriptor of `nucleus` and by the workload's
 //! processes, by no file and no mount: with the last of them the kernel removes it, and with it the rules, and the link
@@ -29,6 +28,7 @@ pub mod link;
 pub mod names;
 pub mod namespace;
 pub mod nftables;
+pub mod order;
 pub mod own;
 pub mod pool;
 pub mod program;

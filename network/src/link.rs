@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::pool::{Addresses, GATEWAY6, PREFIX};
 use ipnet::Ipv4Net;
-use nucleus_netlink::{Request, Socket, attributes, nested};
+use nucleus_netlink::{Attributes, Request, Socket, attributes};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -85,10 +85,6 @@ fn octets(address: IpAddr) -> (u8, u8, Vec<u8>) {
         IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
         IpAddr::V6(address) => (AF_INET6, 128, address.octets().to_vec()),
     }
-}
-
-fn text(value: &str) -> Vec<u8> {
-    [value.as_bytes(), b"\0"].concat()
 }
 
 fn number(payload: &[u8], at: usize) -> Option<u32> {
@@ -188,23 +184,21 @@ pub fn make(
     inside: BorrowedFd<'_>,
 ) -> Result<Option<()>, Error> {
     let failed = || Error::link(format!("make the link {}", of.link));
-    let (name, namespace) = (text(INSIDE), inside.as_raw_fd().to_ne_bytes());
     let mtu = mtu.to_ne_bytes();
-    let peer: [(u16, &[u8]); 4] = [
-        (IFLA_IFNAME, &name),
-        (IFLA_NET_NS_FD, &namespace),
-        (IFLA_ADDRESS, &of.hardware()),
-        (IFLA_MTU, &mtu),
-    ];
-    let made = nested(&link_message(0, 0, 0), &peer)
-        .and_then(|peer| nested(&[], &[(VETH_INFO_PEER, &peer)]))
-        .and_then(|data| nested(&[], &[(IFLA_INFO_KIND, b"veth"), (IFLA_INFO_DATA, &data)]))
-        .and_then(|info| {
-            Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_message(0, 0, 0))
-                .text(IFLA_IFNAME, &of.link)?
-                .attribute(IFLA_MTU, &mtu)?
-                .attribute(IFLA_LINKINFO, &info)
-        })
+    let peer = Attributes::behind(&link_message(0, 0, 0))
+        .text(IFLA_IFNAME, INSIDE)
+        .bytes(IFLA_NET_NS_FD, &inside.as_raw_fd().to_ne_bytes())
+        .bytes(IFLA_ADDRESS, &of.hardware())
+        .bytes(IFLA_MTU, &mtu);
+    let info = Attributes::new()
+        .bytes(IFLA_INFO_KIND, b"veth")
+        .nested(IFLA_INFO_DATA, Attributes::new().nested(VETH_INFO_PEER, peer));
+    let ours = Attributes::new()
+        .text(IFLA_IFNAME, &of.link)
+        .bytes(IFLA_MTU, &mtu)
+        .nested(IFLA_LINKINFO, info);
+    let made = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_message(0, 0, 0))
+        .with(ours)
         .and_then(|request| socket.change(request, "RTM_NEWLINK"));
     match made {
         Ok(()) => Ok(Some(())),
@@ -228,7 +222,10 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<u32, Error> {
             })
         })
         .map_err(Error::link(format!("look for the link {name}")))?;
-    found.ok_or(Error::Thread)
+    found.ok_or_else(|| Error::Answer {
+        object: format!("the link {name}"),
+        lacks: "number",
+    })
 }
 
 /// Removes a link, and its other end; one that is gone is none to remove. It takes tens of milliseconds.

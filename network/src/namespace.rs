@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::nftables::{self, Transaction};
+use crate::order::{self, Inside};
 use crate::rootless::CLONE_NEWNET;
 use nucleus_netlink::Socket;
 use nucleus_sys::clone::unshare;
@@ -26,16 +27,29 @@ pub struct Space {
 ///
 /// # Errors
 /// As unshare(2), and what the kernel has against the rules.
-pub fn make(rules: Transaction, made: impl FnOnce(Space)) -> Result<Socket, Error> {
-    unshare(CLONE_NEWNET).map_err(Error::call("unshare CLONE_NEWNET"))?;
-    made(Space {
-        namespace: open(Path::new("/proc/thread-self/ns/net"))?,
-        socket: Socket::open().map_err(Error::link("open a socket"))?,
-    });
-    let mut socket = nftables::open()?;
-    rules.commit(&mut socket, "load those of egress")?;
+pub fn make(rules: Transaction, made: impl Fn(Space)) -> Result<Socket, Error> {
+    let (mut rules, mut inside) = (Some(rules), None);
+    for step in order::INSIDE {
+        match step {
+            Inside::Namespace => {
+                unshare(CLONE_NEWNET).map_err(Error::call("unshare CLONE_NEWNET"))?;
+                made(Space {
+                    namespace: open(Path::new("/proc/thread-self/ns/net"))?,
+                    socket: Socket::open().map_err(Error::link("open a socket"))?,
+                });
+                inside = Some(nftables::open()?);
+            }
+            Inside::Rules => {
+                let (rules, socket) = rules
+                    .take()
+                    .zip(inside.as_mut())
+                    .ok_or(Error::Order("the rules"))?;
+                rules.commit(socket, "load those of egress")?;
+            }
+        }
+    }
     loopback_up().map_err(Error::call("set lo up"))?;
-    Ok(socket)
+    inside.ok_or(Error::Order("the end"))
 }
 
 /// A socket for the rules of a namespace, made by a thread that enters it and ends.

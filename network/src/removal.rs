@@ -4,11 +4,12 @@
 //! for grace periods of RCU, 25 ms and more for each, in the call that removes the link and in the one that closes the
 //! socket. What was deleted is out of force before that, and the link is nobody's. So a process of its own waits.
 
+use crate::order::{LAST, Last};
 use crate::{Error, link};
 use nucleus_netlink::Socket;
 use nucleus_sys::clone::{Forked, clone3};
 use nucleus_sys::process::{close_range, exit_now};
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// What remains to be removed.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ struct Sockets {
     links: Vec<u32>,
     /// Through which rules were deleted.
     shared: Option<Socket>,
+    /// With the rules that are in force until the link is gone.
+    namespace: Option<OwnedFd>,
 }
 
 impl Rest {
@@ -30,8 +33,18 @@ impl Rest {
         Self(None)
     }
 
-    pub(crate) fn new(host: Socket, links: Vec<u32>, shared: Option<Socket>) -> Self {
-        Self(Some(Sockets { host, links, shared }))
+    pub(crate) fn new(
+        host: Socket,
+        links: Vec<u32>,
+        shared: Option<Socket>,
+        namespace: Option<OwnedFd>,
+    ) -> Self {
+        Self(Some(Sockets {
+            host,
+            links,
+            shared,
+            namespace,
+        }))
     }
 
     /// Removes it, and returns when it is gone.
@@ -39,12 +52,16 @@ impl Rest {
     /// # Errors
     /// The kernel's.
     pub fn finish(self) -> Result<(), Error> {
-        let Some(Sockets { mut host, links, .. }) = self.0 else {
+        let Some(mut sockets) = self.0 else {
             return Ok(());
         };
-        links
-            .into_iter()
-            .try_for_each(|index| link::remove(&mut host, index))
+        for part in LAST {
+            match part {
+                Last::Link => sockets.remove_links()?,
+                Last::Namespace => sockets.namespace = None,
+            }
+        }
+        Ok(())
     }
 
     /// Leaves it to a child, which ends when it is gone, and which nobody has to wait for: for a process with one thread
@@ -69,13 +86,17 @@ impl Rest {
 }
 
 impl Sockets {
+    fn remove_links(&mut self) -> Result<(), Error> {
+        let mut links = std::mem::take(&mut self.links).into_iter();
+        links.try_for_each(|index| link::remove(&mut self.host, index))
+    }
+
     /// Closes all other descriptors: who reads what the workload wrote waits for the last who could write there.
     fn keep_alone(&self) {
-        let shared = self.shared.as_ref().map(|shared| shared.as_fd().as_raw_fd());
-        let mut kept: Vec<i32> = shared
-            .into_iter()
-            .chain([self.host.as_fd().as_raw_fd()])
-            .collect();
+        let shared = self.shared.as_ref().map(AsFd::as_fd);
+        let namespace = self.namespace.as_ref().map(AsFd::as_fd);
+        let kept = [Some(self.host.as_fd()), shared, namespace];
+        let mut kept: Vec<i32> = kept.iter().flatten().map(AsRawFd::as_raw_fd).collect();
         kept.sort_unstable();
         let mut first = 0;
         for number in kept {

@@ -6,7 +6,7 @@
 
 use crate::egress::{Protocol, Publish};
 use crate::host::Changed;
-use crate::nftables::{Field, Hook, Kind, Member, Part, Rule, Set, Transaction, concatenated, octets};
+use crate::nftables::{Field, Found, Hook, Kind, Member, Part, Rule, Set, Transaction, concatenated, octets};
 use crate::pool::Addresses;
 use crate::rules::{neighbours, refuse, with_ports};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,28 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Every link of a sandbox.
 const OURS: &str = "nucleus-*";
+
+/// What sandboxes have in it: maps whose values begin with a sandbox's address, and sets whose keys do.
+pub const SETS: [Set<'static>; 6] = {
+    use Kind::{Address4, Address6, Port, Protocol};
+    const fn set(name: &'static str, key: &'static [Kind], data: &'static [Kind]) -> Set<'static> {
+        Set {
+            name,
+            key,
+            data,
+            flags: 0,
+            size: None,
+        }
+    }
+    [
+        set("published4", &[Protocol, Port], &[Address4, Port]),
+        set("published6", &[Protocol, Port], &[Address6, Port]),
+        set("bound4", &[Protocol, Address4, Port], &[Address4, Port]),
+        set("bound6", &[Protocol, Address6, Port], &[Address6, Port]),
+        set("host4", &[Address4, Address4], &[]),
+        set("host6", &[Address6, Address6], &[]),
+    ]
+};
 
 /// All of it, where there is none; an error where there is.
 pub fn new(changed: Changed) -> Transaction {
@@ -49,23 +71,7 @@ fn whole(all: &mut Transaction, changed: Changed) {
 }
 
 fn sets(all: &mut Transaction) {
-    use Kind::{Address4, Address6, Port};
-    let protocol = Kind::Protocol;
-    let mut set = |name, key: &[Kind], data: &[Kind]| {
-        all.set(Set {
-            name,
-            key,
-            data,
-            flags: 0,
-            size: None,
-        });
-    };
-    set("published4", &[protocol, Port], &[Address4, Port]);
-    set("published6", &[protocol, Port], &[Address6, Port]);
-    set("bound4", &[protocol, Address4, Port], &[Address4, Port]);
-    set("bound6", &[protocol, Address6, Port], &[Address6, Port]);
-    set("host4", &[Address4, Address4], &[]);
-    set("host6", &[Address6, Address6], &[]);
+    SETS.into_iter().for_each(|set| all.set(set));
 }
 
 fn translation(all: &mut Transaction) {
@@ -254,5 +260,27 @@ pub fn take_back(element: &Element) -> Transaction {
     // One that leads elsewhere cannot be added.
     all.add(set, std::slice::from_ref(&member));
     all.delete(set, &[member]);
+    all
+}
+
+/// Deletes what was found in the table of who had these addresses before; `None` if there is nothing.
+pub fn leftovers(found: &[(&Set<'_>, Vec<Found>)], of: &Addresses) -> Option<Transaction> {
+    let ours = [octets(of.four.into()), octets(of.six.into())];
+    let mut all = None;
+    for (set, members) in found {
+        for (key, data) in members {
+            let leads = data.as_ref().unwrap_or(key);
+            let kind = set.data.first().or(set.key.first());
+            let address = &ours[usize::from(kind == Some(&Kind::Address6))];
+            if leads.starts_with(address) {
+                let member = Member {
+                    data: data.clone(),
+                    ..Member::of(key.clone())
+                };
+                all.get_or_insert_with(Transaction::new)
+                    .delete(set.name, &[member]);
+            }
+        }
+    }
     all
 }

@@ -80,15 +80,11 @@ pub fn remove_with(
 
 /// A user's goes with its processes.
 fn network(sandbox: &mut Sandbox) -> Result<Rest, anyhow::Error> {
-    // While the namespace is there, so is the link: the kernel's own removal would be in the way of ours.
-    let (namespace, shared) = sandbox.network.take().map(Network::end).unzip();
-    let rest = if sandbox.networked {
-        bridge::remove(&egress::record(sandbox), shared.flatten())?
-    } else {
-        Rest::nothing()
-    };
-    drop(namespace);
-    Ok(rest)
+    let held = sandbox.network.take().map(Network::end);
+    if !sandbox.networked {
+        return Ok(Rest::nothing());
+    }
+    Ok(bridge::remove(&egress::record(sandbox), held)?)
 }
 
 fn container(store: &Store, program: &Program, name: &str, force: bool) -> Result<(), anyhow::Error> {

@@ -8,11 +8,12 @@ use crate::run::Call;
 use crate::store::Sandbox;
 use crate::upkeep::{Order, Upkeep};
 use anyhow::Context;
-use nucleus_network::bridge::{self, Wish};
+use nucleus_network::bridge::{self, Held, Wish};
 use nucleus_network::egress::{self, Egress, Publish};
 use nucleus_network::inside::{Owner, Rules};
 use nucleus_network::names::Pattern;
 use nucleus_network::nftables::Socket;
+use nucleus_network::order::{self, Inside};
 use nucleus_network::pool::Pool;
 use nucleus_network::resolver::{RESOLV_CONF as WITH_RESOLVER, Sockets, servers};
 use nucleus_network::{counts, link, rootless, rules};
@@ -174,7 +175,7 @@ pub struct Network {
 
 /// Who keeps it up.
 #[derive(Debug)]
-enum Kept {
+pub enum Kept {
     /// This process.
     Here(Upkeep),
     /// A process of its own, which waits for the workload's number.
@@ -251,14 +252,9 @@ pub fn finish(
             (Rules::new(Owner::Root(network.namespace), network.rules), sockets)
         }
         Preparing::User => {
-            let (space, socket, sockets) = rootless::Space::make(resolves)?;
-            let mut rules = Rules::new(Owner::User(space), socket);
-            let mut all = rules::inside(&bridge.egress, &bridge.published);
-            let host = rootless::of_the_host(|address| bridge.egress.means(address))?;
-            rules::without(&mut all, &host);
-            rules.change(all, "load those of egress")?;
+            let made = of_a_user(bridge, resolves)?;
             events.write("network", &json!({"program": "slirp4netns"}))?;
-            (rules, sockets)
+            made
         }
     };
     let order = Order {
@@ -276,6 +272,28 @@ pub fn finish(
         Kept::Here(Upkeep::start(&order, rules.try_clone()?, sockets, events)?)
     };
     Ok(Network { rules, kept, shared })
+}
+
+/// The namespaces of a user's network with the rules in it, and the resolver's sockets if they are asked for.
+fn of_a_user(bridge: &Bridge, resolves: bool) -> Result<(Rules, Option<Sockets>), anyhow::Error> {
+    let (mut rules, mut sockets) = (None, None);
+    for step in order::INSIDE {
+        match step {
+            Inside::Namespace => {
+                let (space, socket, opened) = rootless::Space::make(resolves)?;
+                rules = Some(Rules::new(Owner::User(space), socket));
+                sockets = opened;
+            }
+            Inside::Rules => {
+                let mut all = rules::inside(&bridge.egress, &bridge.published);
+                let host = rootless::of_the_host(|address| bridge.egress.means(address))?;
+                rules::without(&mut all, &host);
+                let rules = rules.as_mut().context("there is nothing to load rules into")?;
+                rules.change(all, "load those of egress")?;
+            }
+        }
+    }
+    Ok((rules.context("there is no network")?, sockets))
 }
 
 impl Network {
@@ -305,10 +323,13 @@ impl Network {
         }
     }
 
-    /// Ends who keeps it up here. The network is there as long as the rules that this gives; the socket is for
-    /// [`bridge::remove`].
-    pub fn end(self) -> (Rules, Option<Socket>) {
-        (self.rules, self.shared)
+    /// What [`bridge::remove`] takes back.
+    pub fn end(self) -> Held<Kept> {
+        Held {
+            kept: self.kept,
+            shared: self.shared,
+            namespace: self.rules.into_namespace(),
+        }
     }
 
     /// The rules in force, as they were made.

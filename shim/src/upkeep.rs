@@ -4,6 +4,7 @@
 use crate::events::Events;
 use nucleus_network::egress::{Egress, Publish};
 use nucleus_network::inside::Rules;
+use nucleus_network::order::{KEPT, Kept};
 use nucleus_network::resolver::{Config, Report, Resolver, Sockets};
 use nucleus_network::rootless::{Slirp, Space, Watch};
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ pub struct Upkeep {
 type Refused = Arc<Mutex<BTreeMap<String, u64>>>;
 
 impl Upkeep {
-    /// Begins: the resolver answers, and then there is a way out.
+    /// Begins, in the order [`KEPT`]: the resolver answers, and then there is a way out.
     ///
     /// # Errors
     /// The parts'.
@@ -65,21 +66,23 @@ impl Upkeep {
     ) -> Result<Self, anyhow::Error> {
         let refused = Refused::default();
         let space = rules.space().map(Space::try_clone).transpose()?;
-        let resolver = match sockets {
-            Some(sockets) => {
-                let report = reporter(events.share()?, Arc::clone(&refused));
-                Some(Resolver::start(order.config(), sockets, Box::new(rules), report)?)
+        let (mut resolver, mut slirp) = (None, None);
+        let mut answers = sockets.map(|sockets| (sockets, rules));
+        for step in KEPT {
+            match step {
+                Kept::Resolver => {
+                    if let Some((sockets, rules)) = answers.take() {
+                        let report = reporter(events.share()?, Arc::clone(&refused));
+                        resolver = Some(Resolver::start(order.config(), sockets, Box::new(rules), report)?);
+                    }
+                }
+                Kept::Connection => {
+                    if let Some(space) = &space {
+                        let (interface, published) = (crate::egress::INTERFACE, &order.published);
+                        slirp = Some(Slirp::start(space, interface, published, &order.directory)?);
+                    }
+                }
             }
-            None => None,
-        };
-        let mut slirp = None;
-        if let Some(space) = space {
-            slirp = Some(Slirp::start(
-                &space,
-                crate::egress::INTERFACE,
-                &order.published,
-                &order.directory,
-            )?);
         }
         let watch = match &slirp {
             Some(slirp) => {

@@ -122,6 +122,75 @@ fn the_next_one_has_what_the_last_one_had() {
     bed.expect_clean();
 }
 
+/// Nobody has taken back what a killed one had in the host's table, and the next one has its addresses: what led to the
+/// first does not lead to the next, and what the first could reach of the host the next cannot.
+#[test]
+fn what_a_killed_one_has_left_does_not_lead_to_who_has_its_addresses_next() {
+    let Some(bed) = Bed::new() else { return };
+    let pool = ["--network-subnet", "10.7.0.0/29"];
+    let start = |root: &str, name: &str, published: &str, host: &str| {
+        let mut command = bed.host.command(NUCLEUS);
+        command.arg("--root").arg(bed.place.path(root));
+        command.args(["run", "--name", name, "-p", published]).args(pool);
+        command.args(["--egress-allow", "0.0.0.0/0", "--egress-allow", host, "--"]);
+        command.args(["python3", "-c", SERVER]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("nucleus");
+        let stdout = child.stdout.as_mut().expect("stdout");
+        stdout.read_exact(&mut [0; 6]).expect("it listens");
+        child
+    };
+    let address = |root: &str, name: &str| -> String {
+        let mut command = bed.host.command(NUCLEUS);
+        command.arg("--root").arg(bed.place.path(root));
+        let output = command.args(["exec", name, "cat", "/proc/net/fib_trie"]).output();
+        let text = String::from_utf8(output.expect("nucleus").stdout).expect("text");
+        let mut words = text.split_whitespace();
+        let found = words.find(|word| word.starts_with("10.7.0.") && !word.contains('/'));
+        found.expect("an address").to_owned()
+    };
+    // Somebody else keeps the table in use, and who is killed is swept up by none of the other stores.
+    let mut other = start("a", "other", "9100:7000", "10.99.2.1");
+    let mut first = start("b", "same", "9000:7000", "10.99.1.1");
+    let had = address("b", "same");
+    first.kill().expect("SIGKILL");
+    first.wait().expect("wait");
+    eventually("its link goes", || {
+        let links = bed.host.sh("ip -o link | grep -c nucleus- || true");
+        links.trim() == "1"
+    });
+    let table = || bed.host.sh("nft list table inet nucleus");
+    assert!(table().contains(&format!("{had} . 7000")), "{}", table());
+    let mut next = start("c", "same", "9200:7000", "10.99.2.1");
+    assert_eq!(address("c", "same"), had);
+    let ask = format!("{ASK}tcp 10.99.1.1 9200; tcp 10.99.1.1 9100; tcp 10.99.1.1 9000");
+    assert_eq!(bed.world.sh(&ask), "inside\ninside\nrefused\n", "{}", table());
+    assert!(!table().contains(&format!("{had} . 10.99.1.1")), "{}", table());
+    assert!(table().contains(&format!("{had} . 10.99.2.1")), "{}", table());
+    for (child, root) in [(&mut next, "c"), (&mut other, "a")] {
+        child.kill().expect("SIGKILL");
+        child.wait().expect("wait");
+        let mut sweep = bed.host.command(NUCLEUS);
+        sweep.arg("--root").arg(bed.place.path(root));
+        assert!(
+            sweep
+                .args(["run", "--", "true"])
+                .status()
+                .expect("nucleus")
+                .success()
+        );
+    }
+    let mut sweep = bed.host.command(NUCLEUS);
+    sweep.arg("--root").arg(bed.place.path("b"));
+    assert!(
+        sweep
+            .args(["run", "--", "true"])
+            .status()
+            .expect("nucleus")
+            .success()
+    );
+    bed.expect_clean();
+}
+
 /// The namespace is there as long as anybody is in it; the link out of it is not.
 #[test]
 fn the_link_goes_while_somebody_is_in_the_namespace() {

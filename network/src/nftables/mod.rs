@@ -11,7 +11,7 @@ mod rule;
 mod set;
 mod transaction;
 
-pub use read::{Chain, counter, dropping, elements, in_force, speaks_of, there_is};
+pub use read::{Chain, Found, counter, dropping, elements, in_force, members_of, speaks_of, there_is};
 pub use rule::{Field, Part, Rule};
 pub(crate) use set::octets;
 pub use set::{Kind, Member, Set, concatenated, intervals};

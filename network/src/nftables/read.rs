@@ -114,7 +114,34 @@ pub fn counter(socket: &mut Socket, name: &str) -> Result<u64, Error> {
             })
         })
         .map_err(|error| failed("read", format!("counter {name}"), error))?;
-    packets.ok_or(Error::Thread)
+    packets.ok_or_else(|| Error::Answer {
+        object: format!("the counter {name}"),
+        lacks: "packets",
+    })
+}
+
+/// A key of a set, and its value in a map.
+pub type Found = (Vec<u8>, Option<Vec<u8>>);
+
+/// The keys and the values of a map of our table; a set has no values.
+///
+/// # Errors
+/// The kernel's.
+pub fn members_of(socket: &mut Socket, set: &str) -> Result<Vec<Found>, Error> {
+    let about = Attributes::new().text(TABLE_NAME, TABLE).text(SET_NAME, set);
+    dump(
+        socket,
+        GETSETELEM,
+        NFPROTO_INET,
+        about,
+        |all: &mut Vec<_>, _, payload| {
+            let part = |element, of| Some(get(get(element, of)?, DATA_VALUE)?.to_vec());
+            all.extend(
+                members(payload)
+                    .filter_map(|element| Some((part(element, ELEMENT_KEY)?, part(element, ELEMENT_DATA)))),
+            );
+        },
+    )
 }
 
 /// The keys of a set of our table.
@@ -122,17 +149,8 @@ pub fn counter(socket: &mut Socket, name: &str) -> Result<u64, Error> {
 /// # Errors
 /// The kernel's.
 pub fn elements(socket: &mut Socket, set: &str) -> Result<Vec<Vec<u8>>, Error> {
-    let about = Attributes::new().text(TABLE_NAME, TABLE).text(SET_NAME, set);
-    dump(
-        socket,
-        GETSETELEM,
-        NFPROTO_INET,
-        about,
-        |all: &mut Vec<Vec<u8>>, _, payload| {
-            let key = |element| Some(get(get(element, ELEMENT_KEY)?, DATA_VALUE)?.to_vec());
-            all.extend(members(payload).filter_map(key));
-        },
-    )
+    let members = members_of(socket, set)?;
+    Ok(members.into_iter().map(|(key, _)| key).collect())
 }
 
 /// A chain that drops what it does not know, where packets are forwarded.

@@ -1,7 +1,8 @@
-//! What is known of the names that were asked for, and when to ask again.
+//! What is known of the names that were asked for, and when to ask again. `formal/bindings/cache.rs` holds it against
+//! `formal/specs/Egress.tla`.
 
-use super::question::Question;
-use super::reply::Verdict;
+use crate::resolver::question::Question;
+use crate::resolver::reply::Verdict;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -21,13 +22,13 @@ struct Entry {
 
 /// Answers that hold, and those to be asked for again.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+pub struct Cache {
     entries: BTreeMap<Question, Entry>,
 }
 
 impl Cache {
     /// What is known, with the time that it still holds.
-    pub(super) fn look(&mut self, question: &Question, now: Instant) -> Option<Verdict> {
+    pub fn look(&mut self, question: &Question, now: Instant) -> Option<Verdict> {
         let entry = self.entries.get_mut(question)?;
         entry.asked = now;
         let left = entry.until.saturating_duration_since(now);
@@ -42,13 +43,7 @@ impl Cache {
     }
 
     /// Remembers an answer. True if it differs from what was known.
-    pub(super) fn keep(
-        &mut self,
-        question: Question,
-        verdict: Verdict,
-        lasts: Duration,
-        now: Instant,
-    ) -> bool {
+    pub fn keep(&mut self, question: Question, verdict: Verdict, lasts: Duration, now: Instant) -> bool {
         let has_addresses = matches!(verdict, Verdict::Addresses(..));
         let old = self.entries.remove(&question);
         let is_new = match (old.as_ref().map(|old| &old.verdict), &verdict) {
@@ -75,14 +70,14 @@ impl Cache {
     }
 
     /// Puts off what could not be asked for again.
-    pub(super) fn postpone(&mut self, question: &Question, now: Instant) {
+    pub fn postpone(&mut self, question: &Question, now: Instant) {
         if let Some(entry) = self.entries.get_mut(question) {
             entry.refresh = entry.refresh.map(|_| now + AGAIN);
         }
     }
 
     /// The questions to be asked again now; forgets what is over.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Question> {
+    pub fn due(&mut self, now: Instant) -> Vec<Question> {
         self.entries
             .retain(|_, entry| entry.refresh.is_some() || entry.until > now);
         let due = |entry: &Entry| entry.refresh.is_some_and(|refresh| refresh <= now);
@@ -91,15 +86,15 @@ impl Cache {
     }
 
     /// When the next one is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         self.entries.values().filter_map(|entry| entry.refresh).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::question::Family;
     use super::*;
+    use crate::resolver::question::Family;
 
     fn question(name: &str) -> Question {
         Question {

@@ -7,11 +7,11 @@
 //! workload hears of them; what it holds stays permitted for its time; names that were asked for are asked for again
 //! before that is over (*Refresh*); when the resolver is gone, the kernel lets the addresses expire (*Expire*).
 //!
-//! [`question`], [`answer`], [`address`] and [`reply`] decide and are pure; [`serve()`] does.
+//! [`question`], [`answer`], [`address`], [`settle`] and [`reply`] decide and are pure; [`serve()`] does.
 
 pub mod address;
 pub mod answer;
-mod cache;
+pub mod cache;
 mod clients;
 mod flight;
 mod limit;
@@ -19,6 +19,7 @@ pub mod question;
 pub mod reply;
 mod serve;
 pub mod servers;
+pub mod settle;
 mod sockets;
 #[cfg(test)]
 mod tests;

@@ -7,13 +7,13 @@ use super::flight::{Flight, Progress};
 use super::limit::{Bucket, Tally};
 use super::question::{Asked, Decision, Question, decide};
 use super::reply::{Verdict, malformed, reply};
-use super::{Config, Report, Sockets, address};
+use super::settle::{Outcome, Permitted, settle};
+use super::{Config, Report, Sockets};
 use crate::admit::Admit;
 use crate::own;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -27,9 +27,6 @@ const MOST_WAITERS: usize = 16;
 const ASKED: (u32, u32) = (500, 1000);
 /// Questions to the servers: at once, and a second. More are not answered.
 const SENT: (u32, u32) = (64, 50);
-/// For how long an address stays in the rules after the workload's time for it is over: from there to its first
-/// packet, and so that names with short times do not change the rules each time.
-const MARGIN: Duration = Duration::from_secs(60);
 
 /// Answers until `until` can be read or is closed.
 ///
@@ -50,7 +47,7 @@ pub fn serve(
         clients: Clients::new(sockets),
         flights: Vec::new(),
         cache: Cache::default(),
-        admitted: BTreeMap::new(),
+        permitted: Permitted::default(),
         asked: Bucket::new(ASKED.0, ASKED.1, now),
         sent: Bucket::new(SENT.0, SENT.1, now),
         tally: Tally::default(),
@@ -73,8 +70,7 @@ struct Serving<'a> {
     clients: Clients,
     flights: Vec<(Flight, Vec<Waiter>)>,
     cache: Cache,
-    /// Until when the rules permit an address.
-    admitted: BTreeMap<IpAddr, Instant>,
+    permitted: Permitted,
     asked: Bucket,
     sent: Bucket,
     tally: Tally,
@@ -82,11 +78,11 @@ struct Serving<'a> {
 
 type Waiter = (Client, Asked);
 
-/// A question that came back: with an answer, or without.
+/// Questions that came back, and their answers where there are any.
+#[derive(Default)]
 struct Landed {
-    question: Question,
-    waiters: Vec<Waiter>,
-    answer: Option<Answer>,
+    questions: Vec<(Question, Vec<Waiter>)>,
+    answers: Vec<Option<Answer>>,
 }
 
 impl Serving<'_> {
@@ -107,7 +103,7 @@ impl Serving<'_> {
             }
         }
         let landed = self.proceed(&flights, now);
-        if !landed.is_empty() {
+        if !landed.questions.is_empty() {
             self.settle(landed, now)?;
         }
         if self.tally.ends().is_some_and(|end| end <= now) {
@@ -201,8 +197,8 @@ impl Serving<'_> {
         launched
     }
 
-    fn proceed(&mut self, ready: &[bool], now: Instant) -> Vec<Landed> {
-        let mut landed = Vec::new();
+    fn proceed(&mut self, ready: &[bool], now: Instant) -> Landed {
+        let mut landed = Landed::default();
         let mut flying = Vec::with_capacity(self.flights.len());
         for (index, (mut flight, waiters)) in self.flights.drain(..).enumerate() {
             let progress = if ready.get(index) == Some(&true) || flight.deadline() <= now {
@@ -218,50 +214,24 @@ impl Serving<'_> {
                 Progress::Landed(answer) => Some(answer),
                 Progress::Lost => None,
             };
-            landed.push(Landed {
-                question: flight.question,
-                waiters,
-                answer,
-            });
+            landed.questions.push((flight.question, waiters));
+            landed.answers.push(answer);
         }
         self.flights = flying;
         landed
     }
 
     /// Changes the rules for all that has come, in one transaction, and then tells the workload.
-    fn settle(&mut self, landed: Vec<Landed>, now: Instant) -> io::Result<()> {
+    fn settle(&mut self, landed: Landed, now: Instant) -> io::Result<()> {
         let own = own::addresses()?;
-        self.admitted.retain(|_, until| *until > now);
-        let mut wanted: BTreeMap<IpAddr, Duration> = BTreeMap::new();
-        let mut judged = Vec::new();
-        for landed in landed {
-            let Some(answer) = &landed.answer else {
-                self.tell(landed, Verdict::Failed, now);
-                continue;
-            };
-            let admission = address::admit(&answer.addresses, &self.config.networks, &own);
-            let lacks = |address: &&IpAddr| {
-                let until = self.admitted.get(*address);
-                until.is_none_or(|until| *until < now + answer.lasts)
-            };
-            let lacking: Vec<IpAddr> = admission.admitted.iter().filter(lacks).copied().collect();
-            for address in &lacking {
-                let lasts = wanted.entry(*address).or_default();
-                *lasts = answer.lasts.max(*lasts);
-            }
-            judged.push((landed, admission, !lacking.is_empty()));
-        }
-        let wanted: Vec<_> = wanted
-            .into_iter()
-            .map(|(address, lasts)| (address, lasts + MARGIN))
-            .collect();
-        let changed = wanted.is_empty() || self.change(&wanted, now);
-        for (landed, admission, lacks) in judged {
-            // What needs nothing of the rules is told all the same.
-            if changed || !lacks {
-                self.learn(landed, admission, now);
-            } else {
-                self.tell(landed, Verdict::Failed, now);
+        let networks = &self.config.networks;
+        let settled = settle(&landed.answers, networks, &own, &self.permitted, now);
+        let changed = settled.wanted.is_empty() || self.change(&settled.wanted, now);
+        let outcomes = settled.told(changed).into_iter().zip(landed.answers);
+        for ((question, waiters), (outcome, answer)) in landed.questions.into_iter().zip(outcomes) {
+            self.learn(&question, &outcome, answer, now);
+            for (client, asked) in waiters {
+                self.say(client, &asked, &outcome.verdict);
             }
         }
         Ok(())
@@ -270,8 +240,7 @@ impl Serving<'_> {
     fn change(&mut self, wanted: &[(IpAddr, Duration)], now: Instant) -> bool {
         match self.admit.admit(wanted) {
             Ok(()) => {
-                let until = wanted.iter().map(|(address, lasts)| (*address, now + *lasts));
-                self.admitted.extend(until);
+                self.permitted.change(wanted, now);
                 true
             }
             Err(error) => {
@@ -281,44 +250,29 @@ impl Serving<'_> {
         }
     }
 
-    /// What may be told is remembered and told.
-    fn learn(&mut self, landed: Landed, admission: address::Admission, now: Instant) {
-        let Some(Answer { exists, lasts, .. }) = landed.answer else {
+    /// What may be told is remembered.
+    fn learn(&mut self, question: &Question, outcome: &Outcome, answer: Option<Answer>, now: Instant) {
+        let Outcome { verdict, filtered } = outcome;
+        let Some(Answer { lasts, .. }) = answer.filter(|_| *verdict != Verdict::Failed) else {
+            self.cache.postpone(question, now);
             return;
         };
-        let verdict = if !admission.told.is_empty() {
-            Verdict::Addresses(admission.told.clone(), lasts)
-        } else if !admission.filtered.is_empty() {
-            Verdict::Filtered
-        } else if exists {
-            Verdict::Nothing
-        } else {
-            Verdict::NoSuchName
-        };
-        let question = landed.question.clone();
-        let is_new = self.cache.keep(question, verdict.clone(), lasts, now);
-        if is_new && !admission.told.is_empty() {
+        if !self.cache.keep(question.clone(), verdict.clone(), lasts, now) {
+            return;
+        }
+        let name = &question.name;
+        if let Verdict::Addresses(addresses, lasts) = verdict {
             (self.report)(Report::Resolved {
-                name: landed.question.name.clone(),
-                addresses: admission.told,
-                lasts,
+                name: name.clone(),
+                addresses: addresses.clone(),
+                lasts: *lasts,
             });
         }
-        if is_new && !admission.filtered.is_empty() {
+        if !filtered.is_empty() {
             (self.report)(Report::Filtered {
-                name: landed.question.name.clone(),
-                addresses: admission.filtered,
+                name: name.clone(),
+                addresses: filtered.clone(),
             });
-        }
-        self.tell(landed, verdict, now);
-    }
-
-    fn tell(&mut self, landed: Landed, verdict: Verdict, now: Instant) {
-        if verdict == Verdict::Failed {
-            self.cache.postpone(&landed.question, now);
-        }
-        for (client, asked) in landed.waiters {
-            self.say(client, &asked, &verdict);
         }
     }
 
