@@ -95,7 +95,7 @@ fn every_answer() -> Agrees {
             for edge in edges.filter(|edge| ["Answered", "Lost"].contains(&edge.action.as_str())) {
                 let after = &graph.states[edge.target];
                 let rules = permitted(before, now);
-                let settle = |answer: &Option<Answer>| settle(&[answer.clone()], &[], &[], &rules, now);
+                let settle = |answer: &Option<Answer>| settle(std::slice::from_ref(answer), &[], &[], &rules, now);
                 let asked = before["upstream"] == "permitted";
                 let place = || format!("{} in {before}", edge.action);
                 if edge.action == "Lost" {
@@ -147,7 +147,7 @@ fn transaction(
         ends += 1;
         let after = &graph.states[edge.target];
         let place = || format!("{} in {before}", edge.action);
-        let settled = settle(&[came.clone()], &[], &[], rules, now);
+        let settled = settle(std::slice::from_ref(came), &[], &[], rules, now);
         let mut rules = rules.clone();
         if made {
             rules.change(&settled.wanted, now);
@@ -190,7 +190,7 @@ fn several_answers() -> Agrees {
         for first in &answers {
             for second in &answers {
                 let both = || settle(&[first.clone(), second.clone()], &[], &[], &rules, now);
-                let alone = |answer: &Option<Answer>| settle(&[answer.clone()], &[], &[], &rules, now);
+                let alone = |answer: &Option<Answer>| settle(std::slice::from_ref(answer), &[], &[], &rules, now);
                 let place = || format!("{first:?} with {second:?} where {four:?} and {six:?} are left");
                 let mut wanted: Vec<(IpAddr, Duration)> = Vec::new();
                 for (address, lasts) in [alone(first).wanted, alone(second).wanted].concat() {
