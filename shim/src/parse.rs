@@ -80,10 +80,13 @@ pub fn inside(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("{text:?}: not an absolute path inside the sandbox"));
     }
-    if text.split('/').any(|part| part == "..") || text.contains('\0') {
+    if text.split('/').any(|part| part == "..") {
         return Err(format!(
             "{text:?}: .. is not allowed in a path inside the sandbox"
         ));
+    }
+    if text.contains('\0') {
+        return Err(format!("{text:?}: a path holds no NUL byte"));
     }
     let parts: Vec<&str> = text
         .split('/')
@@ -93,6 +96,16 @@ pub fn inside(text: &str) -> Result<String, String> {
         return Err(format!("{text:?}: the root itself cannot be replaced"));
     }
     Ok(format!("/{}", parts.join("/")))
+}
+
+/// Where something can be mounted inside the sandbox: not over what the kernel shows there, which the mode promises
+/// something of.
+pub fn target(text: &str) -> Result<String, String> {
+    let path = inside(text)?;
+    if path == "/dev" || path == "/proc" || path.starts_with("/proc/") {
+        return Err(format!("{text:?}: the sandbox has its own /proc and /dev"));
+    }
+    Ok(path)
 }
 
 /// `SRC:DEST`.
@@ -128,7 +141,7 @@ pub fn tmpfs(text: &str) -> Result<(String, Vec<String>), String> {
     }) {
         return Err(format!("{option:?}: not size=, mode= or nr_inodes="));
     }
-    Ok((inside(destination)?, options))
+    Ok((target(destination)?, options))
 }
 
 /// A user or group id.
@@ -190,6 +203,16 @@ mod tests {
         assert_eq!(volume("/a:/b:rw"), Ok(("/a", "/b", true)));
         for text in ["/a", ":/b", "/a:/b:rx"] {
             assert!(volume(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn targets() {
+        for text in ["/procedures", "/dev/shm", "/sys", "/a/proc"] {
+            assert!(target(text).is_ok(), "{text}");
+        }
+        for text in ["/proc", "//proc/", "/proc/sys/kernel", "/dev/.", "/a/../proc", "/a\0b"] {
+            assert!(target(text).is_err(), "{text}");
         }
     }
 

@@ -273,6 +273,13 @@ fn environment_home_and_configurations_come_in() {
         Finished::from(command.output().expect("run")).exits(0),
         "1\nstill A 2\n"
     );
+    // The rest of a secret that has more lines than one is in no error, and its first words are no variable.
+    fs::write(&env, "A=1\nHOME\nhidden\n").expect("write");
+    let mut command = place.command(&["run", "--env-fd", "0", "--", "true"]);
+    command.stdin(fs::File::open(&env).expect("open"));
+    let finished = Finished::from(command.output().expect("run"));
+    finished.fails_with(&["env-fd 0: entry 2 is no NAME=VALUE"]);
+    assert!(!finished.stderr.contains("HOME"), "{finished:?}");
     place
         .sh(&["--env-fd", "77"], "true")
         .fails_with(&["/proc/self/fd/77"]);

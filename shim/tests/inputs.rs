@@ -86,6 +86,15 @@ const TABLE: &[(&[&str], &str)] = &[
         &["run", "--secret", "/dev/zero:/x", "--", "true"],
         "secret: /dev/zero: not a regular file",
     ),
+    (
+        &["run", "--config", "/dev/zero", "--", "true"],
+        "config: read /dev/zero: more than 1048576 bytes",
+    ),
+    (
+        &["run", "--volume", "/etc:/proc", "--", "true"],
+        "volume: \"/proc\": the sandbox has its own",
+    ),
+    (&["run", "--tmpfs", "/proc/sys", "--", "true"], "tmpfs: "),
     (&["run", "--hostname", "two words", "--", "true"], "hostname: "),
     (&["run", "--env", "=x", "--", "true"], "env: "),
     (

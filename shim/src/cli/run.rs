@@ -7,7 +7,9 @@ use crate::run::{self, Call};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::{PathBufValueParser, StringValueParser, TypedValueParser};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// Run a command in a new sandbox.
 #[derive(Debug, Args)]
@@ -96,11 +98,12 @@ impl Source {
         if let Some(number) = self.env_fd {
             let text = read(&descriptor(number)).with_context(|| format!("env-fd {number}"))?;
             let separator = if text.contains('\0') { '\0' } else { '\n' };
-            let mut env: Vec<String> = text
-                .split(separator)
-                .filter(|line| !line.is_empty())
-                .map(str::to_owned)
-                .collect();
+            let lines = text.split(separator).filter(|line| !line.is_empty());
+            let mut env: Vec<String> = lines.map(str::to_owned).collect();
+            // Not told what it says: it may be the second line of a secret.
+            if let Some(at) = env.iter().position(|line| !line.contains('=')) {
+                anyhow::bail!("env-fd {number}: entry {} is no NAME=VALUE", at + 1);
+            }
             env.append(&mut request.env);
             request.env = env;
         }
@@ -119,8 +122,20 @@ impl Source {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<String, anyhow::Error> {
-    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+/// The most bytes that a launch configuration or an environment may have: 1 MiB.
+const MAX_BYTES: u64 = 1 << 20;
+
+fn read(path: &Path) -> Result<String, anyhow::Error> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .with_context(|| format!("read {}", path.display()))?;
+    anyhow::ensure!(
+        text.len() as u64 <= MAX_BYTES,
+        "read {}: more than {MAX_BYTES} bytes",
+        path.display()
+    );
+    Ok(text)
 }
 
 impl Run {

@@ -48,7 +48,7 @@ fn bind(source: &Path, destination: &str, writable: bool, executable: bool) -> R
     Ok(Bind {
         directory: metadata.is_dir(),
         owner: (metadata.uid(), metadata.gid()),
-        destination: parse::inside(destination)?,
+        destination: parse::target(destination)?,
         source,
         writable,
         executable,
