@@ -14,6 +14,7 @@ use nucleus_sys::process::Batch;
 use nucleus_sys::signal::SignalMask;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::path::Path;
 
@@ -89,7 +90,7 @@ fn directly(child: Child<'_>, into: Option<BorrowedFd<'_>>, parent: Channel) -> 
     // Also after a failure: the parent's later children (hooks) belong to its own namespaces.
     let mut back = way_back.iter().rev();
     let returned = back.try_for_each(|(flag, namespace)| setns(namespace.as_fd(), *flag).call("setns back"));
-    let (pid, pidfd) = made(forked.call("clone3")?)?;
+    let (pid, pidfd) = made(told(forked, plan.clone_flags)?)?;
     let spawned = Spawned {
         pid,
         pidfd,
@@ -100,6 +101,18 @@ fn directly(child: Child<'_>, into: Option<BorrowedFd<'_>>, parent: Channel) -> 
         return Err(fault);
     }
     Ok(spawned)
+}
+
+/// A failed call, and what there is to see to: namespaces(7) and user_namespaces(7) can be switched off.
+fn told(forked: rustix::io::Result<Forked>, flags: u64) -> Result<Forked, Fault> {
+    let call = match forked {
+        Err(Errno::NOSPC) => "clone3, which /proc/sys/user/max_*_namespaces has to permit",
+        Err(Errno::PERM) if flags & libc::CLONE_NEWUSER as u64 != 0 => {
+            "clone3 with a user namespace, which kernel.unprivileged_userns_clone and AppArmor have to permit users"
+        }
+        _ => "clone3",
+    };
+    forked.call(call)
 }
 
 /// The helper enters the namespaces and makes the child as its sibling, so that it is the runtime's own child,
@@ -147,7 +160,8 @@ fn help(child: Child<'_>, into: Option<BorrowedFd<'_>>) -> Result<(Pid, OwnedFd)
         credentials::set_oom_score_adj(value)?;
     }
     enter(plan)?;
-    let forked = clone3(plan.clone_flags | libc::CLONE_PARENT as u64, into).call("clone3")?;
+    let forked = clone3(plan.clone_flags | libc::CLONE_PARENT as u64, into);
+    let forked = told(forked, plan.clone_flags)?;
     if let Forked::Child = forked {
         init::run(child);
     }

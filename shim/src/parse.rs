@@ -211,7 +211,14 @@ mod tests {
         for text in ["/procedures", "/dev/shm", "/sys", "/a/proc"] {
             assert!(target(text).is_ok(), "{text}");
         }
-        for text in ["/proc", "//proc/", "/proc/sys/kernel", "/dev/.", "/a/../proc", "/a\0b"] {
+        for text in [
+            "/proc",
+            "//proc/",
+            "/proc/sys/kernel",
+            "/dev/.",
+            "/a/../proc",
+            "/a\0b",
+        ] {
             assert!(target(text).is_err(), "{text}");
         }
     }

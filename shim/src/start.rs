@@ -9,7 +9,8 @@ use crate::events::Events;
 use crate::facts::{Program, Runtime};
 use crate::made_with;
 use crate::report::pledge::{self, Kept, Pledge};
-use crate::report::{facts, look, verdict};
+use crate::report::promise::{Promise, What};
+use crate::report::{document, facts, look, verdict};
 use crate::run::{self, at};
 use crate::store::Store;
 use crate::watch::Watch;
@@ -175,8 +176,8 @@ impl Waiting<'_> {
         self.started(&start.wait_with_output()?)
     }
 
-    /// From outside only the confinement of gVisor's kernel can be seen, and its filter only when the workload has
-    /// begun. What is inside is its word.
+    /// From outside only the confinement of gVisor's kernel can be seen, and of that what `status` shows, its filter,
+    /// only when the workload has begun. What is inside is its word.
     fn go_within_sentry(
         &self,
         watch: &Watch,
@@ -184,6 +185,12 @@ impl Waiting<'_> {
         teller: Teller<'_>,
     ) -> Result<(), anyhow::Error> {
         let mut facts = look::outside(self.pid, &pledge.promises)?;
+        let is_early = |promise: &&Promise| !matches!(promise.what, What::Status(..));
+        let early: Vec<Promise> = pledge.promises.iter().filter(is_early).cloned().collect();
+        let seen = verdict::judge(&early, &pledge.maker, &facts);
+        if !document::broken(&seen).is_empty() {
+            return teller.tell(pledge, &seen);
+        }
         self.go(watch)?;
         // Of a child that has ended meanwhile this still is there.
         let path = PathBuf::from(format!("/proc/{}/status", self.pid));

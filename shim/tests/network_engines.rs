@@ -181,4 +181,27 @@ fn an_engine_that_does_not_join_is_found_out() {
         assert_eq!(finished.stdout, "", "{lie}");
         bed.expect_clean();
     }
+    if !installed("runsc") {
+        return;
+    }
+    // gVisor's kernel in another network: seen from outside, and before the workload begins.
+    let path = bed.place.path("runsc");
+    let lie = script.replace("LIE", "l.remove(n); a = ['--net', 'runsc', *a]");
+    let lie = lie.replace(
+        "os.execv('/usr/sbin/runc', ['runc', *a])",
+        "os.execvp('unshare' if 'create' in a else 'runsc', ['engine', *a])",
+    );
+    fs::write(&path, lie).expect("write");
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("chmod");
+    let runtime = [
+        "--allow-degraded-security",
+        "--runtime",
+        "gvisor",
+        "--runsc",
+        path.to_str().expect("UTF-8"),
+    ];
+    let finished = bed.bash(&[&runtime[..], &checked].concat(), "echo ran");
+    finished.fails_with(&["sentry: egress rules", "sentry: network"]);
+    assert_eq!(finished.stdout, "");
+    bed.expect_clean();
 }

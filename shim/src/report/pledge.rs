@@ -106,7 +106,7 @@ impl Pledge {
             bundle.notify.as_deref(),
         );
         let (promises, on_trust) = if decided.program.kind == Runtime::Gvisor {
-            (promise::sentry(launch, &spec), table)
+            (promise::sentry(launch, &spec, bundle.rules.as_deref()), table)
         } else {
             (table, Vec::new())
         };

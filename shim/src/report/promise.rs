@@ -139,8 +139,11 @@ pub fn table(
 
 /// The promises of gVisor's kernel, the sentry, as a process of this host. It shares the host's processes: its filter
 /// and its root directory keep it from them.
-pub fn sentry(launch: &Launch, spec: &Spec) -> Vec<Promise> {
+pub fn sentry(launch: &Launch, spec: &Spec, rules: Option<&str>) -> Vec<Promise> {
     let mut table = Table(Vec::new());
+    if let Some(rules) = rules {
+        table.add("sentry: egress rules", What::EgressRules(rules.to_owned()));
+    }
     let asked = names_of_namespaces(spec);
     for name in ["ipc", "mnt", "net", "user", "uts"] {
         if asked.iter().any(|one| one == name) {
