@@ -9,7 +9,7 @@ use std::path::Path;
 use support::{Place, liar};
 
 /// What the script does, and the promise that it breaks.
-const LIES: [(&str, &str); 37] = [
+const LIES: [(&str, &str); 39] = [
     ("del l['seccomp']", "seccomp mode"),
     ("del l['seccomp']", "seccomp filter"),
     (
@@ -20,6 +20,16 @@ const LIES: [(&str, &str); 37] = [
         "l['seccomp']['syscalls'].append({'names': ['ptrace'], 'action': 'SCMP_ACT_ALLOW'}); \
          [s['names'].remove('ptrace') for s in l['seccomp']['syscalls'][:-1] if 'ptrace' in s['names']]",
         "seccomp refuses ptrace",
+    ),
+    (
+        "[s['names'].remove('mount') for s in l['seccomp']['syscalls'] if 'mount' in s['names']]; \
+         l['seccomp']['syscalls'].append({'names': ['mount'], 'action': 'SCMP_ACT_ALLOW'})",
+        "seccomp refuses mount",
+    ),
+    (
+        "[s['names'].remove('io_uring_enter') for s in l['seccomp']['syscalls'] if 'io_uring_enter' in s['names']]; \
+         l['seccomp']['syscalls'].append({'names': ['io_uring_enter'], 'action': 'SCMP_ACT_ALLOW'})",
+        "seccomp refuses io_uring_enter",
     ),
     (
         "p1['noNewPrivileges'] = False; del l['seccomp']; del c['annotations']['dev.nucleus.landlock']",

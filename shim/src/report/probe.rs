@@ -39,16 +39,26 @@ const AF_INET: i64 = 2;
 const SOCK_STREAM_CLOEXEC: i64 = 1 | O_CLOEXEC;
 
 /// Calls that do nothing with these arguments, each with its number.
-const CANDIDATES: [(&str, i64, [i64; 3]); 11] = [
+const CANDIDATES: [(&str, i64, [i64; 3]); 21] = [
     ("add_key", 248, [0, 0, 0]),
+    ("bpf", 321, [-1, 0, 0]),
+    ("chroot", 161, [0, 0, 0]),
     ("clone3", 435, [0, 0, 0]),
+    ("io_uring_enter", 426, [-1, 0, 0]),
     ("io_uring_setup", 425, [0, 0, 0]),
+    ("kcmp", 312, [-1, -1, 0]),
     ("keyctl", 250, [-1, 0, 0]),
+    ("mount", 165, [0, 0, 0]),
+    ("name_to_handle_at", 303, [-1, 0, 0]),
+    ("open_tree", 428, [-1, 0, 0]),
     ("perf_event_open", 298, [0, 0, 0]),
     ("pidfd_getfd", 438, [-1, -1, 0]),
     ("process_vm_readv", 310, [0, 0, 0]),
+    ("process_vm_writev", 311, [0, 0, 0]),
     ("ptrace", 101, [-1, 0, 0]),
+    ("request_key", 249, [0, 0, 0]),
     ("setns", 308, [-1, 0, 0]),
+    ("umount2", 166, [0, 0, 0]),
     ("unshare", 272, [0, 0, 0]),
     ("userfaultfd", 323, [-1, 0, 0]),
 ];
