@@ -155,6 +155,104 @@ fn policies_are_compared() {
     diff(&["--kind", "seccomp", &nothing, "default"]).fails_with(&["nothing.toml"]);
 }
 
+/// The built-in policy is completed for the places of a bundle, and that of a file for the first process: nothing else
+/// may be in a bundle's rules than what its mounts have.
+#[test]
+fn rules_of_landlock_in_a_bundle_are_the_policys_and_its_mounts() {
+    let Some(place) = Place::new() else { return };
+    let text = |name: &str| place.path(name).to_str().expect("UTF-8").to_owned();
+    let (file, built_in, own, bundle) = (text("mine.toml"), text("a.lock"), text("b.lock"), text("app"));
+    let shown = place.nucleus(&["policy", "show", "landlock", "agent"]);
+    fs::write(&file, shown.exits(0)).expect("write");
+    let lock = ["policy", "lock", "--output"];
+    place.nucleus(&[&lock[..], &[&built_in]].concat()).exits(0);
+    place
+        .nucleus(&[&lock[..], &[&own, "--landlock-policy", &file]].concat())
+        .exits(0);
+    let volumes = [
+        "--volume",
+        "/srv:/read:ro",
+        "--volume",
+        "/srv:/write",
+        "--tmpfs",
+        "/scratch",
+        "--context",
+        "/srv",
+    ];
+    let edits = [
+        (
+            "/usr",
+            "x['rules']['pathBeneath'].append({'allowedAccess': ['write_file'], 'paths': ['/usr']})",
+        ),
+        (
+            "/read",
+            "x['rules']['pathBeneath'].append({'allowedAccess': ['write_file'], 'paths': ['/read']})",
+        ),
+        (
+            "/",
+            "x['rules']['pathBeneath'].append({'allowedAccess': ['read_file'], 'paths': ['/']})",
+        ),
+        (
+            "/etc",
+            "x['rules']['pathBeneath'].append({'allowedAccess': ['execute'], 'paths': ['/etc', '/tmp']})",
+        ),
+        (
+            "paths",
+            "x['rules']['pathBeneath'][0]['allowedAccess'].append('write_file')",
+        ),
+        ("refused", "x['ruleset']['scoped'] = []"),
+        ("refused", "x['ruleset']['handledAccessFS'].remove('write_file')"),
+        (
+            "ports",
+            "x['rules']['netPort'] = [{'allowedAccess': ['connect_tcp'], 'ports': [443]}]",
+        ),
+        ("minABI", "x['minABI'] = 0"),
+        (
+            "disableBestEffort",
+            "x['disableBestEffort'] = not x['disableBestEffort']",
+        ),
+        ("no rules", "x = {}"),
+        ("no rules", "x = None"),
+    ];
+    for (lock, mode, more) in [
+        (&built_in, "agent", &volumes[..]),
+        (&built_in, "strict-agent", &volumes[..]),
+        (&own, "agent", &["--init"]),
+        (&own, "strict-agent", &["--init"]),
+    ] {
+        let _ = fs::remove_dir_all(place.path("app"));
+        let args = [
+            "bundle",
+            "--output",
+            &bundle,
+            "--policy-lock",
+            lock,
+            "--mode",
+            mode,
+        ];
+        place
+            .nucleus(&[&args[..], more, &["--", "true"]].concat())
+            .exits(0);
+        let verify = || place.nucleus(&["verify", "--policy-lock", lock, "--bundle", &bundle]);
+        verify().exits(0);
+        let config = place.path("app/config.json");
+        let original = fs::read(&config).expect("read");
+        for (word, edit) in edits {
+            let script = format!(
+                "import json\nc = json.load(open({config:?}))\nk = 'dev.nucleus.landlock'\na = c['annotations']\n\
+                 x = json.loads(a.pop(k))\n{edit}\nif x is not None: a[k] = json.dumps(x)\n\
+                 json.dump(c, open({config:?}, 'w'))\n"
+            );
+            let edited = std::process::Command::new("/usr/bin/python3")
+                .args(["-c", &script])
+                .status();
+            assert!(edited.expect("python3").success(), "{edit}");
+            verify().fails_with(&["landlock: ", word]);
+            fs::write(&config, &original).expect("write");
+        }
+    }
+}
+
 #[test]
 fn bundles_and_policies_are_verified() {
     let Some(place) = Place::new() else { return };

@@ -1,6 +1,7 @@
 //! `nucleus verify`.
 
 use super::policy::Which;
+use crate::landlock;
 use anyhow::{Context, ensure};
 use clap::Args;
 use nucleus_policy::{Digest, Kind, Origin, VerifiedPolicy, digest_annotation};
@@ -91,17 +92,14 @@ impl Verify {
                 None => anyhow::bail!("{kind}: it was made without such a policy: no annotation {key}"),
             }
         }
-        // A built-in Landlock policy got rules for the bundle's own places: what it holds beyond the digest cannot
-        // be told from the bundle alone.
-        let mut landlock = policy.digests().filter(|(kind, ..)| *kind == Kind::Landlock);
-        let completed = landlock.any(|(_, origin, _)| matches!(origin, Origin::BuiltIn(_)));
-        let exact = if completed {
-            self.which
-                .load_pinned(self.policy_lock_sha256.as_deref(), false)?
-        } else {
-            ensure_landlock(&spec)?;
-            policy.clone()
-        };
+        if let Some((_, origin, _)) = policy.digests().find(|(kind, ..)| *kind == Kind::Landlock) {
+            let built_in = matches!(origin, Origin::BuiltIn(_));
+            landlock::hold(&spec, policy, built_in)?;
+        }
+        // A bundle has rules of its own places beside the policy's: what is left are the other two.
+        let exact = self
+            .which
+            .load_pinned(self.policy_lock_sha256.as_deref(), false)?;
         let mut again = spec.clone();
         exact.apply(&mut again)?;
         let (before, after) = (crate::config::json(&spec)?, crate::config::json(&again)?);
@@ -117,22 +115,8 @@ impl Verify {
             before["process"]["noNewPrivileges"] == true,
             "process: noNewPrivileges is not set"
         );
-        ensure!(
-            completed && before["annotations"][crate::LANDLOCK].is_string()
-                || before["annotations"] == after["annotations"],
-            "landlock: its rules are not the policy's"
-        );
         Ok(())
     }
-}
-
-fn ensure_landlock(spec: &Spec) -> Result<(), anyhow::Error> {
-    let annotations = spec.annotations().as_ref();
-    ensure!(
-        annotations.is_some_and(|all| all.contains_key(crate::LANDLOCK)),
-        "landlock: it has no rules"
-    );
-    Ok(())
 }
 
 /// Which policies a word names, and of which kind: a lock file, a file, or a built-in one.
