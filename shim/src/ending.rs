@@ -21,6 +21,15 @@ pub struct Status {
 }
 
 impl Status {
+    /// What is told of each limit that was hit, also by a workload that has gone on: which, and how many times.
+    pub fn limits_hit(self) -> Vec<Value> {
+        [("memory", self.oom_kills), ("pids", self.pids_refused)]
+            .into_iter()
+            .filter(|(_, times)| *times > 0)
+            .map(|(limit, times)| json!({"limit": limit, "times": times}))
+            .collect()
+    }
+
     /// What somebody who cannot end by a signal itself says of a command with its own exit code: the first process of
     /// `--init`, and gVisor's kernel.
     #[must_use]

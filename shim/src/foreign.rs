@@ -101,7 +101,11 @@ pub fn run(
     if let Some(network) = network {
         network.tell_refused(events, call.quiet)?;
     }
-    let ending = Ending::of(counters.complete(status), timed_out).with_call(killed, begun);
+    let status = counters.complete(status);
+    let ending = Ending::of(status, timed_out).with_call(killed, begun);
+    for hit in status.limits_hit() {
+        events.write("limit-hit", &hit)?;
+    }
     events.write("exited", &ending.json())?;
     ending.tell(call.quiet);
     Ok(ending.code(status))

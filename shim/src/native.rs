@@ -124,6 +124,9 @@ pub fn run(
         network.tell_refused(events, call.quiet)?;
     }
     let ending = Ending::of(status, timed_out).with_call(killed, begun);
+    for hit in status.limits_hit() {
+        events.write("limit-hit", &hit)?;
+    }
     events.write("exited", &ending.json())?;
     ending.tell(call.quiet);
     Ok(ending.code(status))

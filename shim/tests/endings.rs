@@ -124,6 +124,27 @@ fn the_other_endings_are_told_apart() {
     assert_eq!(event["reason"], "out-of-memory");
 }
 
+/// A workload that goes on without the process that was killed or refused has hit its limit nevertheless.
+#[test]
+fn a_limit_that_was_hit_is_an_event_also_where_the_workload_ends_well() {
+    let Some(place) = Place::new() else { return };
+    let log = place.path("events");
+    let eater = "python3 -c 'x = bytearray(100 << 20)'; exit 0";
+    let forks = "(sleep 0.2 & sleep 0.2 & sleep 0.2 & sleep 0.2 & wait); exit 0";
+    for (limit, value, script) in [("memory", "16M", eater), ("pids", "4", forks)] {
+        let option = format!("--{limit}");
+        let (event, _) = ending(&place, &[&option, value], script);
+        assert_eq!(event["reason"], "exited", "{event}");
+        let seen = events(&log);
+        let hit = seen.iter().find(|event| event["event"] == "limit-hit");
+        let hit = hit.unwrap_or_else(|| panic!("{limit}: {seen:?}"));
+        assert_eq!(hit["limit"], limit);
+        assert!(hit["times"].as_u64() > Some(0), "{hit}");
+    }
+    let _ = ending(&place, &["--memory", "64M"], "exit 0");
+    assert!(events(&log).iter().all(|event| event["event"] != "limit-hit"));
+}
+
 /// Without `--pids`: the first processes are there, and the rest are refused.
 #[test]
 fn a_workload_that_starts_processes_without_end_is_refused_more() {
