@@ -202,6 +202,53 @@ pub fn write(made: &[(PathBuf, Made)], root: &Path) -> Result<(), (PathBuf, io::
     result
 }
 
+/// What of a root directory is not as [`write`] makes it: a line for each path.
+///
+/// # Errors
+/// The path that could not be read.
+pub fn differences(made: &[(PathBuf, Made)], root: &Path) -> Result<Vec<String>, (PathBuf, io::Error)> {
+    let mut found = Vec::new();
+    let known: BTreeMap<&Path, &Made> = made.iter().map(|(path, made)| (path.as_path(), made)).collect();
+    for (path, made) in &known {
+        let at = root.join(path);
+        match is_as_made(&at, made) {
+            Ok(true) => {}
+            Ok(false) => found.push(format!("/{}: changed", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                found.push(format!("/{}: missing", path.display()));
+            }
+            Err(error) => return Err((at, error)),
+        }
+    }
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let fault = |error| (directory.clone(), error);
+        for entry in std::fs::read_dir(&directory).map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            let inside = path.strip_prefix(root).unwrap_or(&path);
+            match known.get(inside) {
+                Some(Made::Directory) if path.is_dir() && !path.is_symlink() => directories.push(path),
+                Some(_) => {}
+                None => found.push(format!("/{}: added", inside.display())),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_as_made(at: &Path, made: &Made) -> io::Result<bool> {
+    let found = at.symlink_metadata()?;
+    let mode = found.mode() & 0o7777;
+    let is_file = found.is_file() && mode == 0o644;
+    Ok(match made {
+        Made::Directory => found.is_dir() && mode == 0o755,
+        Made::Text(text) => is_file && std::fs::read(at)? == text.as_bytes(),
+        Made::Copy(source, _) => is_file && std::fs::read(at)? == std::fs::read(source)?,
+        Made::Link(target) => found.is_symlink() && std::fs::read_link(at)? == *target,
+    })
+}
+
 fn make(at: &Path, made: &Made) -> io::Result<()> {
     match made {
         Made::Directory => std::fs::create_dir(at),

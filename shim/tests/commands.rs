@@ -344,6 +344,29 @@ fn bundles_and_policies_are_verified() {
 }
 
 #[test]
+fn a_bundle_whose_root_directory_was_changed_is_told() {
+    let Some(place) = Place::new() else { return };
+    let bundle = place.path("app");
+    let check = |more: &[&str]| {
+        let args = ["bundle", "--output", bundle.to_str().expect("UTF-8")];
+        place.nucleus(&[&args[..], more, &["--", "true"]].concat())
+    };
+    check(&[]).exits(0);
+    assert_eq!(check(&["--check"]).exits(0), "");
+    let root = bundle.join("rootfs");
+    let at = |path: &str| root.join(path);
+    fs::write(at("etc/passwd"), "root::0:0::/:/bin/sh\n").expect("write");
+    fs::write(at("etc/ld.so.preload"), "/tmp/x.so\n").expect("write");
+    fs::remove_file(at("etc/hosts")).expect("remove");
+    fs::remove_dir(at("tmp")).expect("rmdir");
+    std::os::unix::fs::symlink("/root", at("tmp")).expect("symlink");
+    assert_eq!(
+        check(&["--check"]).exits(1),
+        "rootfs/etc/hosts: missing\nrootfs/etc/ld.so.preload: added\nrootfs/etc/passwd: changed\nrootfs/tmp: changed\n"
+    );
+}
+
+#[test]
 fn man_pages_and_completions_name_every_command() {
     let Some(place) = Place::new() else { return };
     let pages = place.path("man");

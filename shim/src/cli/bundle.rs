@@ -1,8 +1,11 @@
 //! `nucleus bundle`.
 
 use super::run::Source;
+use crate::bundle::ROOTFS;
 use crate::decide::{self, Decided};
 use crate::facts::{Facts, Program};
+use crate::run::at;
+use crate::skeleton;
 use crate::write::{self, Place};
 use anyhow::Context;
 use clap::Args;
@@ -91,7 +94,7 @@ fn compare(output: &Path, decided: &Decided) -> Result<i32, anyhow::Error> {
     let path = directory.join("config.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let there: Value = serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
-    let (config, ..) = decided.compose(&directory)?;
+    let (config, skeleton, _) = decided.compose(&directory)?;
     let mut found = String::new();
     differences(
         "",
@@ -99,6 +102,13 @@ fn compare(output: &Path, decided: &Decided) -> Result<i32, anyhow::Error> {
         &crate::config::json(config.whole()?.as_ref())?,
         &mut found,
     );
+    if !skeleton.is_empty() {
+        let read = |(path, error): (PathBuf, std::io::Error)| at("read", &path)(error);
+        let made = skeleton.resolve().map_err(read)?;
+        for line in skeleton::differences(&made, &directory.join(ROOTFS)).map_err(read)? {
+            let _ = writeln!(found, "{ROOTFS}{line}");
+        }
+    }
     if found.is_empty() {
         return Ok(0);
     }
