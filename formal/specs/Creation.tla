@@ -36,15 +36,9 @@ included (properties Is...); see System for the whole.
 
 THE CODE.  runtime/src/create.rs and run.rs, and init of the child, in their order.
 ***************************************************************************)
-EXTENDS Naturals, Sequences, FiniteSets
+EXTENDS Naturals, Sequences, FiniteSets, Halves
 
 CONSTANTS
-    \* @type: Set(Str);
-    Versions,
-    \* @type: Set(Bool);
-    PidNamespaces,
-    \* @type: Set(Str);
-    Others,
     \* @type: Set(Str);
     Swaps,
     \* @type: Bool;
@@ -58,57 +52,11 @@ CONSTANTS
     \* @type: Set(Str);
     Protections,
     \* @type: Set(Str);
-    Commands,
-    \* @type: Set(Str);
-    Asked,
-    \* @type: Set(Str);
-    AskedMeanwhile,
-    \* @type: Set(Str);
     Verbs,
     \* @type: Set(Str);
     Filters
 
 VARIABLES
-    \* @type: Str;
-    version,
-    \* @type: Bool;
-    pidns,
-    \* @type: Str;
-    runtime,
-    \* @type: Str;
-    record,
-    \* @type: Str;
-    group,
-    \* @type: Str -> Str;
-    place,
-    \* @type: Str;
-    program,
-    \* @type: Str;
-    deleter,
-    \* @type: Str;
-    dir,
-    \* @type: Bool;
-    recorded,
-    \* @type: Str;
-    fifo,
-    \* @type: Str;
-    proc,
-    \* @type: Bool;
-    told,
-    \* @type: Bool;
-    killed,
-    \* @type: Bool;
-    cgroup,
-    \* @type: Bool;
-    frozen,
-    \* @type: Str;
-    lock,
-    \* @type: Str -> Str;
-    op,
-    \* @type: Str -> Seq(Str);
-    todo,
-    \* @type: Str -> Str;
-    handle,
     \* @type: { mode: Str, proceed: Bool, terminal: Bool, hooks: Bool, listener: Bool, block: Bool };
     wanted,
     \* @type: Str;
@@ -187,8 +135,6 @@ VARIABLES
     \* @type: Str;
     oldroot
 
-rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
-lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 hvars == <<wanted, parent, owed, script, child, toChild, toParent, work, answer, starter, result, fault>>
 ivars == <<plan, ahead, taken, fate, admin, attended>>
 fvars == <<asked, stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, mountpoint, peer,
@@ -199,8 +145,6 @@ vars == <<version, pidns, runtime, record, group, place, program, deleter, dir, 
           stage, walk, cut, turn, at, rest, followed, retries, x, above, made, propagation, mountpoint, peer,
           leaked, seen, hidden, absent, oldroot>>
 
-R == INSTANCE Resources
-L == INSTANCE Lifecycle
 H == INSTANCE Handshake
 I == INSTANCE Isolation
 F == INSTANCE Filesystem
@@ -428,25 +372,7 @@ NothingLeft == Over => group = "none" /\ R!Empty /\ ~cgroup /\ child # "alive" /
 Ends == <>Over
 
 -----------------------------------------------------------------------------
-(* The parts. Fairness is written out, as both checkers want it. *)
-
-IsResources ==
-    /\ R!Init
-    /\ [][R!Next]_rvars
-    /\ WF_rvars(R!Publish) /\ WF_rvars(R!Leave) /\ WF_rvars(R!MakeCgroup) /\ WF_rvars(R!WriteIntent)
-    /\ WF_rvars(R!SetLimits) /\ WF_rvars(R!Clone) /\ WF_rvars(R!Reap) /\ WF_rvars(R!UndoProcesses)
-    /\ SF_rvars(R!UndoCgroup) /\ WF_rvars(R!UndoGivesUp) /\ WF_rvars(R!UndoState)
-    /\ WF_rvars(R!Join) /\ WF_rvars(R!Ready) /\ WF_rvars(R!Start) /\ WF_rvars(R!FollowRuntime)
-    /\ \A q \in Others : SF_rvars(R!OtherExits(q) /\ (record # "full" \/ place[q] = "entering"))
-    /\ WF_rvars(R!InitExits) /\ WF_rvars(R!BeginDelete)
-    /\ SF_rvars(R!DeleteKills) /\ SF_rvars(R!DeleteCgroup) /\ WF_rvars(R!DeleteGivesUp) /\ SF_rvars(R!DeleteState)
-
-IsLifecycle ==
-    /\ L!Init
-    /\ [][L!Next]_lvars
-    /\ \A c \in Commands : WF_lvars(L!Step(c))
-    /\ \A c \in Commands : SF_lvars(L!TakeLock(c))
-    /\ WF_lvars(L!OrphanEnds) /\ WF_lvars(L!BecomeProgram) /\ WF_lvars(L!DieBySignal)
+(* The parts; IsResources and IsLifecycle are in Halves. Fairness is written out, as both checkers want it. *)
 
 (* `start` of another command is not a part of `run`, so its answer is never waited for. *)
 IsHandshake ==

@@ -41,7 +41,7 @@ their end: neither waits for the other for ever (formal/tests/halves.rs).
 
 THE CODE.  shim/src/run.rs and runtime/src/create.rs, run.rs, in their order.
 ***************************************************************************)
-EXTENDS Naturals, Sequences, FiniteSets
+EXTENDS Naturals, Sequences, FiniteSets, Halves
 
 CONSTANTS
     \* @type: Set(Str);
@@ -53,12 +53,6 @@ CONSTANTS
     \* @type: Set(Str);
     Runtimes,
     \* @type: Set(Str);
-    Versions,
-    \* @type: Set(Bool);
-    PidNamespaces,
-    \* @type: Set(Str);
-    Others,
-    \* @type: Set(Str);
     Static,
     \* @type: Set(Str);
     Answers,
@@ -66,12 +60,6 @@ CONSTANTS
     Short,
     \* @type: Set(Str);
     Long,
-    \* @type: Set(Str);
-    Commands,
-    \* @type: Set(Str);
-    Asked,
-    \* @type: Set(Str);
-    AskedMeanwhile,
     \* @type: Set(Str);
     Networks    \* that are asked for: "none", "bridge"
 
@@ -103,22 +91,6 @@ VARIABLES
     caps,
     \* @type: Str;
     profile,
-    \* @type: Str;
-    version,
-    \* @type: Bool;
-    pidns,
-    \* @type: Str;
-    runtime,
-    \* @type: Str;
-    record,
-    \* @type: Str;
-    group,
-    \* @type: Str -> Str;
-    place,
-    \* @type: Str;
-    program,
-    \* @type: Str;
-    deleter,
     \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool,
     \*          asks: Set(Str) };
     wish,
@@ -175,30 +147,6 @@ VARIABLES
     \* @type: Int;
     left,
     \* @type: Str;
-    dir,
-    \* @type: Bool;
-    recorded,
-    \* @type: Str;
-    fifo,
-    \* @type: Str;
-    proc,
-    \* @type: Bool;
-    told,
-    \* @type: Bool;
-    killed,
-    \* @type: Bool;
-    cgroup,
-    \* @type: Bool;
-    frozen,
-    \* @type: Str;
-    lock,
-    \* @type: Str -> Str;
-    op,
-    \* @type: Str -> Seq(Str);
-    todo,
-    \* @type: Str -> Str;
-    handle,
-    \* @type: Str;
     network,
     \* @type: Set(Str);
     there,
@@ -208,12 +156,10 @@ VARIABLES
     act
 
 pvars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile>>
-rvars == <<version, pidns, runtime, record, group, place, program, deleter>>
 gvars == <<wish, road, denied, informed, space, stack, container>>
 evars == <<front, noted, netns, covers, fixed, table, link, ports, resolver, workload, dns, life, pending, lasts, query,
            upstream, known, fresh, holds, left>>
 svars == <<network, there, holder, act>>
-lvars == <<dir, recorded, fifo, proc, told, killed, cgroup, frozen, lock, op, todo, handle>>
 vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, first, second, caps, profile,
           version, pidns, runtime, record, group, place, program, deleter, wish, road, denied, informed, space,
           stack, container, front, noted, netns, covers, fixed, table, link, ports, resolver, workload, dns, life,
@@ -222,9 +168,7 @@ vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, fir
 
 P == INSTANCE Policy
 G == INSTANCE Gvisor
-R == INSTANCE Resources
 E == INSTANCE Egress
-L == INSTANCE Lifecycle
 S == INSTANCE Sandbox
 
 -----------------------------------------------------------------------------
@@ -506,7 +450,7 @@ Ends == <>(road = "done")
 RefusedMakesNothing == (phase \in {"refused", "failed"}) => record = "none" /\ netns = "none"
 
 -----------------------------------------------------------------------------
-(* The parts. Fairness is written out, as both checkers want it. *)
+(* The parts; IsResources and IsLifecycle are in Halves. Fairness is written out, as both checkers want it. *)
 
 IsPolicy ==
     /\ P!Init
@@ -520,17 +464,6 @@ IsFrontEnd ==
     /\ WF_gvars(G!Decide) /\ WF_gvars(G!Prepare) /\ WF_gvars(G!Create) /\ WF_gvars(G!Start)
     /\ WF_gvars(G!FindEnded) /\ WF_gvars(G!End) /\ WF_gvars(G!Stop)
     /\ SF_gvars(G!SeeStopped) /\ SF_gvars(G!Delete) /\ SF_gvars(G!Clear) /\ WF_gvars(G!Sweep)
-
-IsResources ==
-    /\ R!Init
-    /\ [][R!Next]_rvars
-    /\ WF_rvars(R!Publish) /\ WF_rvars(R!Leave) /\ WF_rvars(R!MakeCgroup) /\ WF_rvars(R!WriteIntent)
-    /\ WF_rvars(R!SetLimits) /\ WF_rvars(R!Clone) /\ WF_rvars(R!Reap) /\ WF_rvars(R!UndoProcesses)
-    /\ SF_rvars(R!UndoCgroup) /\ WF_rvars(R!UndoGivesUp) /\ WF_rvars(R!UndoState)
-    /\ WF_rvars(R!Join) /\ WF_rvars(R!Ready) /\ WF_rvars(R!Start) /\ WF_rvars(R!FollowRuntime)
-    /\ \A q \in Others : SF_rvars(R!OtherExits(q) /\ (record # "full" \/ place[q] = "entering"))
-    /\ WF_rvars(R!InitExits) /\ WF_rvars(R!BeginDelete)
-    /\ SF_rvars(R!DeleteKills) /\ SF_rvars(R!DeleteCgroup) /\ WF_rvars(R!DeleteGivesUp) /\ SF_rvars(R!DeleteState)
 
 IsEgress ==
     /\ E!Init
@@ -548,11 +481,4 @@ IsSandbox ==
     /\ [][S!Next]_svars
     /\ WF_svars(S!MakeNetwork) /\ WF_svars(S!MakeFiles) /\ WF_svars(S!Start) /\ WF_svars(S!End) /\ WF_svars(S!Sweep)
     /\ SF_svars(S!TakeContainer) /\ SF_svars(S!TakeNetwork) /\ SF_svars(S!TakeFiles) /\ SF_svars(S!TakeDirectory)
-
-IsLifecycle ==
-    /\ L!Init
-    /\ [][L!Next]_lvars
-    /\ \A c \in Commands : WF_lvars(L!Step(c))
-    /\ \A c \in Commands : SF_lvars(L!TakeLock(c))
-    /\ WF_lvars(L!OrphanEnds) /\ WF_lvars(L!BecomeProgram) /\ WF_lvars(L!DieBySignal)
 =============================================================================
