@@ -9,6 +9,10 @@ and L: Lifecycle, of one `run` and one `delete --force`, which System has too.
 Each step below is a step of one or more parts *at the same time*: that is what
 the parts have to do with each other.
 
+HOW TO READ IT.  `R!Clone` is the action Clone of Resources.  A step names the
+actions of the parts that happen at once, and under UNCHANGED the variables of
+those parts that it leaves as they are.
+
 WHAT IS MODELLED.  The child mounts only inside its control group, as root of its
 user namespace and before it gives up any privilege; it hides and pivots after the
 hooks; its messages go with the steps that send and await them; it hands over the

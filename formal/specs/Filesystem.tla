@@ -10,6 +10,11 @@ the root file system, and part of that is a volume that another container
 shares: its processes rename, exchange and replace directories by symbolic
 links at any moment, also between two steps of one lookup.
 
+HOW TO READ IT.  `stage` says how far the child is, and `walk`, `cut`, `turn`, `at` and
+`rest` where its lookup of a path is.  `x` and `above` are the tree that the
+adversary changes; the variables from `propagation` on are the mounts.  Each action
+is one component of a lookup, one step of the child, or one rename.
+
 WHAT IS MODELLED.  The lookup of `/x/y`, component by component, from the
 descriptor of the root (openat2(2), RESOLVE_IN_ROOT): absolute links begin at
 the root, `..` at the root stays there, and `..` in a directory that was moved

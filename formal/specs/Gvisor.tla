@@ -17,16 +17,20 @@ network, and `gvisor-host` the same through gVisor alone, for agent mode and
 with consent only.  With the network of a namespace that it takes over, runsc
 loses its capabilities in any user namespace in which the host's root is not
 root: it is given none.  So the strict modes, which promise one, refuse these
-networks, and agent mode wants consent.  Without root only our runtime can take over a bridge,
-and runsc makes nothing at all.
-runsc has to be told the network with every command: one that is not told uses
-a stack of its own.
+networks, and agent mode wants consent.  Without root only our runtime can take
+over a bridge, and runsc makes nothing at all.  runsc has to be told the network
+with every command: one that is not told uses a stack of its own.
+
+HOW TO READ IT.  `wish` is the request and `road` how far the front-end is with it;
+`denied` and `informed` are what was decided.  `space`, `stack` and `container` are
+what runsc has made of it.  Each action is one step of the front-end, one command
+of runsc, or something that the sandbox does by itself.
 
 WHAT IS MODELLED.  Every request as far as the decision looks at it, for our
-runtime and for others (runc, crun) too.  create, start, kill, state and delete of runsc, each of
-which can fail; the workload and the whole sandbox can end at any moment; the
-front-end can be killed between any two steps, and somebody sweeps up.  A kill
-takes effect later; a delete before that is refused by runsc.
+runtime and for others (runc, crun) too.  create, start, kill, state and delete
+of runsc, each of which can fail; the workload and the whole sandbox can end at any
+moment; the front-end can be killed between any two steps, and somebody sweeps
+up.  A kill takes effect later; a delete before that is refused by runsc.
 
 WHAT IS ASSUMED.  gVisor isolates, and does what its flags say.  Fairness: the
 front-end goes on; a killed sandbox dies; somebody sweeps up.
@@ -50,11 +54,11 @@ CONSTANTS
 
 VARIABLES
     \* @type: { runtime: Str, mode: Str, network: Str, consent: Bool, host_consent: Bool, root: Bool, asks: Set(Str) };
-    wish,
+    wish,       \* the request
     \* @type: Str;
-    road,
+    road,       \* how far the front-end is
     \* @type: Set(Str);
-    denied,
+    denied,     \* fields of the request that are refused
     \* @type: Set(Str);
     informed,   \* what is left out, as far as the user was told
     \* @type: Str;

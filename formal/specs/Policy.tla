@@ -8,6 +8,12 @@ wrong.  Then it opens the policy file, reads it once, compares the digest of
 the bytes that it has read with the pin, parses these bytes and no others, and
 narrows a configuration to what they say.
 
+HOW TO READ IT.  `phase` says how far the front-end is.  `ask` is the request with
+the facts of the host; `refused`, `without` and `warned` are what was decided.
+`named` and `text` are the file as it is on disk, where the adversary acts;
+`opened`, `first` and `second` what the front-end holds and has read of it, in two
+halves, so that something can come between.  Good bytes are those of the pin.
+
 WHAT IS MODELLED.  Every request as far as a mode looks at it, on every kind
 of host.  The adversary may write to the file at any moment, also between two
 reads, and may put another file, or a pipe, in its place.  The configuration
@@ -37,15 +43,15 @@ CONSTANTS
 
 VARIABLES
     \* @type: Str;
-    phase,
+    phase,     \* how far the front-end is
     \* @type: { mode: Str, consent: Bool, network: Str, host_consent: Bool, rootfs: Str, user: Bool, limits: Str, asked: Bool, cgroups: Bool, landlock: Bool };
     ask,       \* the request and the facts of the host
     \* @type: Set(Str);
-    refused,   \* fields of the request
+    refused,   \* fields of the request that its mode does not take
     \* @type: Set(Str);
     without,   \* what is left out: "limits", "landlock"
     \* @type: Set(Str);
-    warned,
+    warned,    \* what of that the user was told
     \* @type: Bool;
     pinned,    \* whether the request has a pin: always the digest of the good bytes
     \* @type: Str;

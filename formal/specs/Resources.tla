@@ -9,6 +9,12 @@ publishes the complete record.  Whatever fails is undone in reverse: the
 processes, the control group, the record.  `delete --force` does the same to
 what another command, or a killed one, has left.
 
+HOW TO READ IT.  `runtime`, `program` and `deleter` say how far the runtime, the
+first process and `delete --force` are; `record`, `group` and `place` what there
+is of the container: its state directory, its control group, and where each
+process is.  Each action below is one step of one of the three, something that
+a process of the workload does, or a SIGKILL.
+
 WHAT IS MODELLED.  Both ways into a control group: cgroup2 clones the process
 into it, version 1 lets the single-threaded child write itself into `tasks`.
 Containers with and without a pid namespace of their own (without one, the
@@ -54,13 +60,13 @@ VARIABLES
     \* @type: Bool;
     pidns,
     \* @type: Str;
-    runtime,        \* how far `create` or `run` is
+    runtime,        \* how far `create` or `run` is; "killing", "removing", "forgetting" are its way back
     \* @type: Str;
-    record,         \* the state directory
+    record,         \* the state directory: "empty", with the "intent" alone, or "full", with the first process
     \* @type: Str;
-    group,
+    group,          \* the control group: "none", "made" without limits, or "limited"
     \* @type: Str -> Str;
-    place,          \* where each process is
+    place,          \* where each process is: "entering" its group, "inside" it, or in one "below"
     \* @type: Str;
     program,        \* how far the first process is
     \* @type: Str;
