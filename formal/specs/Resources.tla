@@ -38,7 +38,9 @@ WHAT IS LEFT OUT.  The values of limits, parents of the group, network devices
 and intelRdt (undone on the same road, in the same order), several containers,
 and the files of the state directory one by one (spec Lifecycle).
 
-THE CODE.  runtime/src/create.rs (creation and its undoing), spawn.rs,
+THE CODE.  runtime/src/create.rs (creation and its undoing), spawn.rs (which takes
+cgroup::Entered: only what has set every limit makes one, so that the order of
+SetLimits and Clone is one of types and not of a comparison),
 cgroup/create.rs, cgroup/kill.rs, cgroup/record.rs (`intended`: a record that
 was written before anything was made, through which nothing is ever killed),
 container.rs, run.rs (the foreground), lifecycle.rs (TAKE_DOWN: the order of

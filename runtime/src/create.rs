@@ -16,9 +16,8 @@ use crate::spawn::{self, Handed, Spawned};
 use crate::state::{self, Directory, Process, Record};
 use crate::sync::ToChild;
 use crate::{intel_rdt, net_device, readiness, start};
-use nucleus_sys::process::Batch;
 use nucleus_sys::signal;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// What the command line asks for.
@@ -237,7 +236,6 @@ pub fn create(mut options: Options, wait_for_start: bool) -> Result<Created, Err
     }
     .run(Handed {
         given: Vec::new(),
-        tasks: Batch::default(),
         start,
         console,
         mask,
@@ -323,12 +321,10 @@ impl Creation<'_> {
         }
     }
 
-    fn cgroups_and_child(&mut self, mut handed: Handed) -> Result<(Spawned, cgroup::Record), Error> {
-        let entered = cgroup::create(&self.plan.cgroup)?;
+    fn cgroups_and_child(&mut self, handed: Handed) -> Result<(Spawned, cgroup::Record), Error> {
+        let mut entered = cgroup::create(&self.plan.cgroup)?;
         self.undo.cgroup = Some(entered.record.clone());
-        handed.tasks = entered.tasks;
-        let into = entered.into.as_ref().map(AsFd::as_fd);
-        let spawned = spawn::spawn(&self.plan, into, handed).map_err(|fault| Error::Parent {
+        let spawned = spawn::spawn(&self.plan, &mut entered, handed).map_err(|fault| Error::Parent {
             step: "start the container's first process",
             fault,
         })?;

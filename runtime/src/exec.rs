@@ -165,7 +165,7 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
     if container.status == Status::Created && container.promises().is_some() {
         return Err(Error::Promised(options.id.clone()));
     }
-    let entered = record.cgroup.enter(&options.cgroup)?;
+    let mut entered = record.cgroup.enter(&options.cgroup)?;
     let request = Request {
         id: &options.id,
         bundle: &record.bundle,
@@ -187,16 +187,13 @@ pub fn exec(options: &Options, target: &Target, process: &oci::Process) -> Resul
     let mask = signal::block_all();
     let handed = Handed {
         given: vec![pidfd],
-        tasks: entered.tasks,
         start: None,
         console,
         mask,
     };
-    let spawned = spawn::spawn(&plan, entered.into.as_ref().map(AsFd::as_fd), handed).map_err(|fault| {
-        create::Error::Parent {
-            step: "start a process in the container",
-            fault,
-        }
+    let spawned = spawn::spawn(&plan, &mut entered, handed).map_err(|fault| create::Error::Parent {
+        step: "start a process in the container",
+        fault,
     })?;
     follow(options, &plan, spawned)
 }

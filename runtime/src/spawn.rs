@@ -2,6 +2,7 @@
 //! clone and changed back, and one `clone3(2)` makes the container's first process. Only where a user namespace
 //! is entered that the parent could not leave again, a helper process does that part.
 
+use crate::cgroup::Entered;
 use crate::credentials;
 use crate::fault::{Call, Fault};
 use crate::idmap;
@@ -10,7 +11,6 @@ use crate::plan::namespaces::Join;
 use crate::plan::{Plan, ToOpen};
 use crate::sync::{self, Channel, Failure};
 use nucleus_sys::clone::{self, Forked, clone3, setns};
-use nucleus_sys::process::Batch;
 use nucleus_sys::signal::SignalMask;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -36,8 +36,6 @@ pub struct Spawned {
 pub struct Handed {
     /// Opened already; these come first among the child's descriptors.
     pub given: Vec<OwnedFd>,
-    /// Version 1 `tasks` files.
-    pub tasks: Batch,
     /// The FIFOs of a container that waits for `start`.
     pub start: Option<StartFifos>,
     /// Connected to `--console-socket`.
@@ -46,18 +44,19 @@ pub struct Handed {
     pub mask: SignalMask,
 }
 
-/// Makes the container's first process, which then runs the plan's steps.
+/// Makes the container's first process, in its cgroups, where it then runs the plan's steps.
 ///
 /// # Errors
 /// The failed call of the parent; the child reports through the channel.
-pub fn spawn(plan: &Plan, into: Option<BorrowedFd<'_>>, handed: Handed) -> Result<Spawned, Fault> {
+pub fn spawn(plan: &Plan, cgroups: &mut Entered, handed: Handed) -> Result<Spawned, Fault> {
     let Handed {
         given: mut opened,
-        tasks,
         start,
         console,
         mask,
     } = handed;
+    let tasks = std::mem::take(&mut cgroups.tasks);
+    let into = cgroups.into.as_ref().map(AsFd::as_fd);
     for what in &plan.open {
         opened.push(open(what)?);
     }

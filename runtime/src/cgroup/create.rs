@@ -16,8 +16,9 @@ use super::{Error, Plan, Record};
 /// How often a directory is made again below parents that someone else removes at the same time.
 const ROUNDS: usize = 8;
 
-/// A container's cgroups, ready to be entered.
-#[derive(Debug, Default)]
+/// A container's cgroups, ready to be entered: nothing else makes one than [`create`], which has set every limit by
+/// then, and [`Record::enter`] for a container that is there. No process is spawned without one.
+#[derive(Debug)]
 pub struct Entered {
     /// The cgroup2 directory, for `clone3(CLONE_INTO_CGROUP)`.
     pub into: Option<OwnedFd>,
@@ -37,7 +38,7 @@ pub struct Entered {
 /// # Errors
 /// The kernel refuses a directory or a value, or lacks what the configuration asks for.
 pub fn create(plan: &Plan) -> Result<Entered, Error> {
-    let mut entered = Entered::default();
+    let mut entered = Entered::nowhere();
     entered.record.places.reserve_exact(plan.directories.len());
     let Err(error) = entered.add_all(plan) else {
         return Ok(entered);
@@ -46,13 +47,23 @@ pub fn create(plan: &Plan) -> Result<Entered, Error> {
     let _ = entered.record.delete();
     let refused = matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS));
     if plan.dispensable && refused {
-        Ok(Entered::default())
+        Ok(Entered::nowhere())
     } else {
         Err(error)
     }
 }
 
 impl Entered {
+    /// Where the caller is.
+    pub(super) fn nowhere() -> Self {
+        Self {
+            into: None,
+            tasks: Batch::default(),
+            record: Record::default(),
+            placeholder: None,
+        }
+    }
+
     fn add_all(&mut self, plan: &Plan) -> Result<(), Error> {
         // The files of all limits get numbers next to each other, and those of all tasks files after them: one
         // close_range(2) for each kind.

@@ -30,7 +30,7 @@ impl Record {
                 return Err(Error::unsupported("--cgroup", reason));
             }
         }
-        let mut entered = Entered::default();
+        let mut entered = Entered::nowhere();
         for place in self.places.iter().filter(|_| !self.intended) {
             let mut path = place.path.clone();
             // As in a command line elsewhere, the last one that fits counts.
