@@ -3,14 +3,16 @@
 //! where everyone may write.
 //!
 //! A range that is taken is a link that leads to the sandbox's directory. The kernel lets one alone make it, in one call,
-//! and it goes with the rest of the sandbox, before the directory; so what a killed `nucleus` has left is found again.
+//! and it goes with the rest of the sandbox, before the directory; so what a killed `nucleus` has left is found again. Where
+//! the directory was removed by others, the range is free when no process has ids of it.
 //!
 //! The search begins at the number that a name always has: where a file system maps no ids, and the workload's files there
 //! have those of the range, a sandbox of that name most often comes back as their owner.
 
-use crate::launch::{RANGES, hash};
+use crate::launch::{RANGES, hash, range};
 use crate::store::{self, Error};
-use std::fs;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -34,10 +36,12 @@ impl Claim {
         let first = first(name);
         for number in (first..RANGES).chain(0..first) {
             let path = link(number);
-            match make(directory, &path) {
-                Ok(()) => return Ok(Self { number }),
-                Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+            let mut made = make(directory, &path);
+            if is_taken(&made) && reclaim(number, &path)? {
+                made = make(directory, &path);
+            }
+            if !is_taken(&made) {
+                return made.map(|()| Self { number });
             }
         }
         Err(Error::NoRange(TAKEN.into()))
@@ -67,6 +71,42 @@ fn make(directory: &Path, path: &Path) -> Result<(), Error> {
         }
         made => made,
     }
+}
+
+fn is_taken(made: &Result<(), Error>) -> bool {
+    matches!(made, Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists)
+}
+
+/// Frees a range of which nobody is left; false if somebody is.
+fn reclaim(number: u32, path: &Path) -> Result<bool, Error> {
+    let all = Path::new(TAKEN);
+    let lock = File::open(all).map_err(store::call("open", all))?;
+    // Of two callers the second finds the link of who was quicker.
+    flock(&lock, FlockOperation::LockExclusive).map_err(|errno| store::call("flock", all)(errno.into()))?;
+    let gone = |directory: PathBuf| {
+        let found = fs::symlink_metadata(directory);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    // It may be out of sight only, in a private /tmp.
+    let is_left = !fs::read_link(path).is_ok_and(gone) || has_process(number).unwrap_or(true);
+    if !is_left {
+        release(path)?;
+    }
+    Ok(!is_left)
+}
+
+/// Whether a process has user ids of this range.
+fn has_process(number: u32) -> io::Result<bool> {
+    let ids = range(number);
+    let has = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let mut found = line.into_iter().flat_map(str::split_whitespace);
+        found.any(|id| id.parse().is_ok_and(|id| ids.contains(&id)))
+    };
+    let mut statuses = fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok());
+    Ok(statuses.any(has))
 }
 
 /// Gives back what the sandbox in this directory has: nobody knows which.

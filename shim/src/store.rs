@@ -41,8 +41,7 @@ pub enum Error {
     Taken(String),
     /// Every range is a sandbox's.
     #[error(
-        "no range of user ids is free: links in {} are the sandboxes that have one; nucleus rm removes sandboxes, and \
-         what leads nowhere may be removed by hand",
+        "no range of user ids is free: links in {} are the sandboxes that have one; nucleus rm removes sandboxes",
         .0.display()
     )]
     NoRange(PathBuf),

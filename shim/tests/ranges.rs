@@ -149,7 +149,7 @@ fn what_a_killed_call_has_taken_is_free_after_the_next() {
 #[test]
 fn nothing_starts_where_no_range_is_left() {
     let Some(place) = Place::new() else { return };
-    let fill = "import os\nfor n in range(14000): os.symlink('/nowhere', f'/run/nucleus/ids/{n}')";
+    let fill = "import os\nfor n in range(14000): os.symlink('/', f'/run/nucleus/ids/{n}')";
     let script = format!(
         "mkdir -p -m 700 /run/nucleus && mount -t tmpfs -o mode=700 ids /run/nucleus && mkdir -m 700 /run/nucleus/ids && \
          python3 -c \"{fill}\" && exec {NUCLEUS} --root {} run -- true",
@@ -186,4 +186,46 @@ fn a_bundle_has_no_range_that_a_sandbox_has() {
         (past_sandboxes..past_sandboxes + 14_000 * 65_536).contains(&user),
         "{user}"
     );
+}
+
+/// Whoever removed a `--root` as a whole has left the link.
+#[test]
+fn a_range_whose_sandbox_is_gone_is_free_unless_a_process_has_its_ids() {
+    let Some(place) = Place::new() else { return };
+    let (root, name) = (place.root(), place.name());
+    let run = || {
+        let map = place.nucleus(&["run", "--name", name, "--", "cat", "/proc/self/uid_map"]);
+        let first = map.exits(0).split_whitespace().nth(1).map(str::to_owned);
+        first.and_then(|word| word.parse::<u32>().ok()).expect("an id")
+    };
+    // Far from those that other tests take meanwhile, most likely.
+    let usual = run();
+    let number = first(&Store::open(Some(root)).expect("a store").full_name(name));
+    assert_eq!(usual, 524_288 + number * 65_536);
+    let link = Path::new("/run/nucleus/ids").join(number.to_string());
+    let plant = || std::os::unix::fs::symlink(place.path("gone"), &link).expect("symlink");
+    plant();
+    let mut process = Command::new("setpriv")
+        .args([
+            "--reuid",
+            &(usual + 7).to_string(),
+            "--clear-groups",
+            "sleep",
+            "1000",
+        ])
+        .spawn()
+        .expect("setpriv");
+    let status = format!("/proc/{}/status", process.id());
+    let has_id = |text: String| text.contains(&format!("Uid:\t{}\t", usual + 7));
+    eventually("it has its id", || fs::read_to_string(&status).is_ok_and(has_id));
+    assert_ne!(run(), usual, "another one");
+    process.kill().expect("kill");
+    process.wait().expect("wait");
+    assert!(link.is_symlink(), "it was left alone");
+    assert_eq!(run(), usual);
+    assert!(!link.is_symlink(), "it was taken, and given back");
+    plant();
+    fs::create_dir(place.path("gone")).expect("mkdir");
+    assert_ne!(run(), usual, "its sandbox is there");
+    fs::remove_file(&link).expect("unlink");
 }

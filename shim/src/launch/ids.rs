@@ -2,6 +2,7 @@
 
 use crate::facts::Facts;
 use crate::request::Request;
+use std::ops::Range;
 
 /// The ids of the workload when root starts it and names none.
 const WORKLOAD: u32 = 1000;
@@ -35,7 +36,7 @@ impl Ids {
 
     /// Takes the range with this number.
     pub(super) fn set_range(&mut self, number: u32) {
-        let first = FIRST_RANGE + number * IDS;
+        let first = range(number).start;
         self.users.1 = first;
         self.groups.1 = first;
     }
@@ -76,6 +77,12 @@ pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
     };
     ids.set_range(RANGES + hash(name) % BUNDLES);
     ids
+}
+
+/// The ids on the host of the range with this number.
+pub(crate) fn range(number: u32) -> Range<u32> {
+    let first = FIRST_RANGE + number * IDS;
+    first..first + IDS
 }
 
 /// FNV-1a.

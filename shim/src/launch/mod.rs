@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ids::{IDS, ids};
-pub(crate) use ids::{RANGES, hash};
+pub(crate) use ids::{RANGES, hash, range};
 use paths::{map_no_ids_where_that_fails, paths, root};
 use process::{environment, working_directory};
 
