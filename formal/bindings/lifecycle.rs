@@ -109,6 +109,7 @@ fn concurrent_commands() -> Agrees {
         Operation::Kill,
         Operation::Delete,
         Operation::ForceDelete,
+        Operation::Exec,
         Operation::Pause,
         Operation::Resume,
     ];

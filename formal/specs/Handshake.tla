@@ -14,7 +14,8 @@
 (* failure of the child with a word and without one, between any two steps; *)
 (* a child that sends a message that does not belong there; failure and     *)
 (* SIGKILL of the parent at any point; a caller that gives up, or never     *)
-(* answers.                                                                 *)
+(* answers; and a further process that `exec` makes in a container, which   *)
+(* is not recorded.                                                         *)
 (*                                                                          *)
 (* Assumed: the socket keeps the order of the messages and loses none; the  *)
 (* end of a process closes its end, which is read after all that it sent    *)
@@ -32,7 +33,7 @@
 EXTENDS Naturals, Sequences
 
 CONSTANTS
-    \* "create" and "run".
+    \* "create", "run" and "exec".
     \* @type: Set(Str);
     Verbs
 
@@ -234,7 +235,7 @@ GoesOn ==
     /\ parent' = "ready"
     /\ UNCHANGED <<wanted, script, child, toChild, work, answer, startVars, fault>>
 
-\* In `run`: the child has become the program, or has ended without a word, which its exit status tells.
+\* In `run` and `exec`: the child has become the program, or has ended without a word, which its exit status tells.
 SeesExec ==
     /\ Answers("executed")
     /\ parent' = "done"
@@ -263,6 +264,7 @@ Refuses ==
 
 Records ==
     /\ parent = "ready"
+    /\ wanted.mode # "exec"
     /\ parent' = "recorded"
     /\ work' = work \union {"record"}
     /\ UNCHANGED <<wanted, owed, script, child, toChild, toParent, answer, startVars, fault>>
@@ -273,14 +275,17 @@ Starts(next, word) ==
     /\ toChild' = Append(toChild, "start")
     /\ UNCHANGED <<wanted, owed, script, child, toParent, work, startVars, fault>>
 
+\* The container is recorded; a further process need not be.
+Tells == IF wanted.mode = "exec" THEN "ready" ELSE "recorded"
+
 LeavesWaiting ==
     /\ parent = "recorded"
     /\ wanted.mode = "create"
     /\ Starts("done", "ok")
 
 StartsAlone ==
-    /\ parent = "recorded"
-    /\ wanted.mode = "run"
+    /\ parent = Tells
+    /\ wanted.mode # "create"
     /\ ~wanted.block
     /\ Starts("started", answer)
 
@@ -343,8 +348,9 @@ Init ==
     /\ wanted \in [mode : Verbs, proceed : BOOLEAN, terminal : BOOLEAN, hooks : BOOLEAN, listener : BOOLEAN,
                   block : BOOLEAN]
     /\ wanted.block => wanted.mode = "run"
+    /\ wanted.mode = "exec" => ~wanted.hooks
     \* Before everything else, so it mixes with nothing: half of the mixtures are enough.
-    /\ wanted.proceed = wanted.terminal
+    /\ wanted.proceed = (wanted.terminal /\ wanted.mode # "exec")
     /\ parent = "idle"
     /\ owed = [terminal |-> wanted.terminal, hooks |-> wanted.hooks, listener |-> wanted.listener]
     /\ script = Script(wanted)
@@ -415,7 +421,7 @@ TypeOK ==
 MapsFirst == (wanted.proceed /\ Past("await proceed")) => "maps" \in work
 HooksBeforePivot == (wanted.hooks /\ Past("await hooks")) => "hooks" \in work
 ListenerBeforeReady == (wanted.listener /\ Past("await listener")) => "listener" \in work
-RecordedBeforeProgram == child = "program" => "record" \in work
+RecordedBeforeProgram == (child = "program" /\ wanted.mode # "exec") => "record" \in work
 
 \* The program runs only after everything that was asked for.
 ProgramAfterAll ==
@@ -424,13 +430,16 @@ ProgramAfterAll ==
         /\ wanted.listener => "listener" \in work
         /\ ~owed.terminal
 
-\* `create` says ok only of a container that is complete.
-OkMeansCreated == answer = "ok" => ("record" \in work /\ ~owed.hooks /\ ~owed.terminal /\ ~owed.listener)
+\* `create`, `run` and `exec` say ok only of what is complete.
+OkMeansCreated ==
+    answer = "ok" =>
+        /\ wanted.mode # "exec" => "record" \in work
+        /\ ~owed.hooks /\ ~owed.terminal /\ ~owed.listener
 
 \* A failure that the child has put into words is never taken for success: not by run, not by start.
 NoFalseSuccess ==
     (fault = "word" /\ child = "dead") =>
-        /\ wanted.mode = "run" => answer # "ok"
+        /\ wanted.mode # "create" => answer # "ok"
         /\ starter = "ok" => FALSE
 
 \* A parent that gave up has ended its child.

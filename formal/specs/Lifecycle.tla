@@ -38,8 +38,8 @@ EXTENDS Naturals, Sequences, FiniteSets
 CONSTANTS
     \* @type: Set(Str);
     Commands,
-    \* What the first of them is asked to do. exec and update, which change nothing here, and the second ways of
-    \* kill and exec are left out of the check, and are in the comparison with the code.
+    \* What the first of them is asked to do. update, which changes nothing here, and the second ways of kill and exec
+    \* are left out of the check, and are in the comparison with the code.
     \* @type: Set(Str);
     Asked,
     \* What the others are asked to do meanwhile.
@@ -317,6 +317,12 @@ Signal(c) ==
     /\ Over(c)
     /\ UNCHANGED <<disk, proc, told>>
 
+\* A further process enters, and changes nothing of what is modelled here.
+Enter(c) ==
+    /\ Next1(c) = "enter"
+    /\ Over(c)
+    /\ UNCHANGED <<disk, process>>
+
 Freeze(c) ==
     /\ Next1(c) = "freeze"
     /\ frozen' = TRUE
@@ -439,6 +445,7 @@ Next ==
     \/ \E c \in Commands : Tell(c)
     \/ \E c \in Commands : Forget(c)
     \/ \E c \in Commands : Signal(c)
+    \/ \E c \in Commands : Enter(c)
     \/ \E c \in Commands : Freeze(c)
     \/ \E c \in Commands : Thaw(c)
     \/ \E c \in Commands : End(c)
@@ -454,7 +461,7 @@ Next ==
 Step(c) ==
     \/ Open(c) \/ Missing(c) \/ Gone(c) \/ ClaimDirectory(c) \/ ClaimLost(c)
     \/ Spawn(c) \/ Record(c) \/ Leave(c) \/ Go(c) \/ Fail(c) \/ Await(c)
-    \/ ClaimStart(c) \/ Tell(c) \/ Forget(c) \/ Signal(c) \/ Freeze(c) \/ Thaw(c)
+    \/ ClaimStart(c) \/ Tell(c) \/ Forget(c) \/ Signal(c) \/ Enter(c) \/ Freeze(c) \/ Thaw(c)
     \/ End(c) \/ Free(c) \/ Remove(c)
 
 TakeLock(c) == LockToCreate(c) \/ LockAndGo(c) \/ LockAndRefuse(c) \/ Relock(c)
@@ -463,7 +470,7 @@ Fairness ==
     /\ \A c \in Commands : WF_vars(
            \/ Open(c) \/ Missing(c) \/ Gone(c) \/ ClaimDirectory(c) \/ ClaimLost(c)
            \/ Spawn(c) \/ Record(c) \/ Leave(c) \/ Go(c) \/ Fail(c) \/ Await(c)
-           \/ ClaimStart(c) \/ Tell(c) \/ Forget(c) \/ Signal(c) \/ Freeze(c) \/ Thaw(c)
+           \/ ClaimStart(c) \/ Tell(c) \/ Forget(c) \/ Signal(c) \/ Enter(c) \/ Freeze(c) \/ Thaw(c)
            \/ End(c) \/ Free(c) \/ Remove(c))
     /\ \A c \in Commands : SF_vars(LockToCreate(c) \/ LockAndGo(c) \/ LockAndRefuse(c) \/ Relock(c))
     /\ WF_vars(OrphanEnds)

@@ -1,0 +1,186 @@
+//! A bundle, and commands of the real runtime under strace(1), each to its own file: the containers outlive the
+//! commands.
+
+use super::seen::{Seen, Watched};
+use super::strace::{Call, OPTIONS, parse};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub struct Bed {
+    directory: tempfile::TempDir,
+}
+
+impl Bed {
+    /// Nothing where these tests cannot run.
+    pub fn new() -> Option<Self> {
+        let can = Path::new("/bin/busybox").exists()
+            && nucleus_runtime::host::HostFacts::probe(None).is_ok_and(|host| host.uid == 0);
+        if !can {
+            assert!(
+                std::env::var_os("NUCLEUS_TESTS_MUST_RUN").is_none(),
+                "these tests need root and busybox"
+            );
+            return None;
+        }
+        let directory = tempfile::Builder::new()
+            .prefix("nucleus-trace-")
+            .tempdir()
+            .unwrap();
+        let bin = directory.path().join("rootfs/bin");
+        for name in ["bin", "dev", "proc", "etc"] {
+            fs::create_dir_all(directory.path().join("rootfs").join(name)).unwrap();
+        }
+        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        for applet in ["sleep", "true"] {
+            symlink("busybox", bin.join(applet)).unwrap();
+        }
+        Some(Self { directory })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn configure(&self, args: &[&str], edit: impl FnOnce(&mut Value)) {
+        let mut config = json!({
+            "ociVersion": "1.2.0",
+            "process": {"user": {"uid": 1000, "gid": 1000}, "args": args, "env": ["PATH=/bin"], "cwd": "/"},
+            "root": {"path": "rootfs"},
+            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}],
+                      "maskedPaths": ["/proc/kcore"]}
+        });
+        edit(&mut config);
+        fs::write(self.path().join("config.json"), config.to_string()).unwrap();
+    }
+
+    fn id(&self) -> String {
+        self.path().file_name().unwrap().to_string_lossy().into_owned()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// The words of a command: its options, the id, and what follows that.
+    fn words(&self, command: &[&str], after: &[&str]) -> Vec<String> {
+        let mut words = vec!["--root".to_owned(), self.state().to_string_lossy().into_owned()];
+        words.extend(command.iter().map(|word| (*word).to_owned()));
+        if matches!(command[0], "run" | "create") {
+            words.extend(["--bundle".to_owned(), self.path().to_string_lossy().into_owned()]);
+        }
+        words.push(self.id());
+        words.extend(after.iter().map(|word| (*word).to_owned()));
+        words
+    }
+
+    /// Begins to watch commands.
+    pub fn watch(&self) -> Watch<'_> {
+        Watch {
+            bed: self,
+            commands: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let words = self.words(&["delete", "--force"], &[]);
+        let _ = quiet(Command::new(runtime()).args(words)).status();
+    }
+}
+
+fn quiet(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+}
+
+/// Commands that are watched, one after the other.
+pub struct Watch<'bed> {
+    bed: &'bed Bed,
+    commands: Vec<(PathBuf, Child)>,
+}
+
+/// What was seen of them.
+pub struct Trace {
+    /// Of all of them, in the order in which it happened.
+    pub seen: Vec<Seen>,
+    /// The calls, each command's with those of all its processes.
+    pub calls: Vec<Vec<Call>>,
+}
+
+impl Watch<'_> {
+    /// Runs a command to its end, with an option of strace(1) more where one is given; what it leaves is watched on.
+    pub fn command(&mut self, injected: Option<&str>, command: &[&str], after: &[&str]) -> &mut Self {
+        let file = self.bed.path().join(format!("trace{}", self.commands.len()));
+        let _ = fs::remove_file(&file);
+        let mut strace = Command::new("strace");
+        strace.args(OPTIONS).arg("-o").arg(&file);
+        strace.args(injected.map(|what| ["-e", what]).into_iter().flatten());
+        strace.arg(runtime()).args(self.bed.words(command, after));
+        let strace = quiet(&mut strace).spawn().expect("strace (apt-get install strace)");
+        self.commands.push((file.clone(), strace));
+        until("the command ends", || is_over(&file));
+        self
+    }
+
+    /// Waits until all that was watched has ended.
+    pub fn finish(self) -> Trace {
+        let state = self.bed.state();
+        let id = self.bed.id();
+        let mut trace = Trace {
+            seen: Vec::new(),
+            calls: Vec::new(),
+        };
+        for (number, (file, mut strace)) in self.commands.into_iter().enumerate() {
+            until("strace ends", || strace.try_wait().unwrap().is_some());
+            let calls = parse(&fs::read_to_string(file).unwrap());
+            let watched = Watched {
+                state: &state,
+                id: &id,
+                number,
+            };
+            trace.seen.extend(watched.seen(&calls));
+            trace.calls.push(calls);
+        }
+        trace.seen.sort_by_key(|seen| seen.at);
+        trace
+    }
+}
+
+/// Whether the first process in the file has ended.
+fn is_over(file: &Path) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let Some((first, _)) = text.split_once(' ') else {
+        return false;
+    };
+    text.lines().any(|line| line.starts_with(&format!("{first} ")) && line.ends_with("+++"))
+}
+
+pub fn until(what: &str, is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut is = is;
+    while !is() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A program of this project, which cargo has put beside this test's directory; built where it was not.
+pub fn runtime() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "-p", "nucleus-runtime"])
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status();
+            assert!(built.unwrap().success(), "nucleus-runtime was not built");
+            let test = std::env::current_exe().unwrap();
+            test.parent().unwrap().with_file_name("nucleus-runtime")
+        })
+        .clone()
+}
