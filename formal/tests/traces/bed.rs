@@ -127,6 +127,11 @@ impl Watch<'_> {
         self
     }
 
+    /// Whether nothing that a command has made lives any more.
+    pub fn has_ended(&mut self, number: usize) -> bool {
+        self.commands[number].1.try_wait().unwrap().is_some()
+    }
+
     /// Waits until all that was watched has ended.
     pub fn finish(self) -> Trace {
         let state = self.bed.state();

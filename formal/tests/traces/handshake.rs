@@ -24,7 +24,7 @@ pub fn wanted(mode: &str, proceed: bool, hooks: bool) -> Value {
 impl Exchange {
     /// What of a trace belongs to it.
     pub fn of(&self, seen: &[Seen]) -> Vec<Seen> {
-        let mut deserted = false;
+        let (mut deserted, mut gave_up) = (false, false);
         let belongs = |seen: &&Seen| match (seen.who, &seen.what) {
             (Who::Child(number), what) if number == self.maker => {
                 // What it says to nobody any more.
@@ -32,10 +32,16 @@ impl Exchange {
                 deserted |= *what == What::Heard("closed");
                 !to_nobody && !matches!(what, What::Step(_))
             }
-            (Who::Command(number), what) if number == self.maker => matches!(
-                what,
-                What::Spawn | What::Said(_) | What::Heard(_) | What::Record | What::Signal(_) | What::Exited(_) | What::Killed
-            ),
+            (Who::Command(number), what) if number == self.maker => match what {
+                // It only looks for a better word of why.
+                What::Heard(_) => !gave_up,
+                What::Signal(_) => {
+                    gave_up = true;
+                    true
+                }
+                What::Spawn | What::Said(_) | What::Record | What::Exited(_) | What::Killed => true,
+                _ => false,
+            },
             (Who::Command(number), what) if Some(number) == self.starter => {
                 matches!(what, What::Byte | What::Answer(_) | What::Exited(_) | What::Killed)
             }
@@ -59,10 +65,10 @@ impl Exchange {
         let mut events = Vec::new();
         let mut parent = Parent::default();
         for seen in trace {
-            events.extend(match seen.who {
-                Who::Child(_) => Some(child(&seen.what)?),
-                Who::Command(number) if number == self.maker => parent.event(&seen.what).ok()?,
-                Who::Command(_) => Some(starter(&seen.what)?),
+            events.push(match seen.who {
+                Who::Child(_) => child(&seen.what)?,
+                Who::Command(number) if number == self.maker => parent.event(&seen.what)?,
+                Who::Command(_) => starter(&seen.what)?,
             });
         }
         Some(events)
@@ -76,30 +82,31 @@ struct Parent {
     started: bool,
 }
 
-/// Nothing that a parent does.
-struct Wrong;
-
 impl Parent {
-    fn event(&mut self, what: &What) -> Result<Option<Event>, Wrong> {
+    fn event(&mut self, what: &What) -> Option<Event> {
         let heard = self.heard.take();
-        Ok(Some(match (what, heard) {
+        Some(match (what, heard) {
             (What::Said("hooks done"), Some("mounted")) => one_of(&["RunsHooks"]),
             (What::Said("listener sent"), Some("listener")) => one_of(&["PassesListener"]),
             (What::Signal(_), Some("failed")) => one_of(&["Reports"]),
             (What::Signal(_), Some("closed")) => one_of(&["SeesDeath"]),
-            // It has not come to an answer.
-            (What::Signal(_), _) => one_of(&["ParentFails"]),
+            // By itself, and not because the child has told anything or ended.
+            (What::Signal(_), _) => when("ParentFails", |step| {
+                let queue = step.before["toParent"].as_array();
+                !queue.is_some_and(|queue| queue.iter().any(|message| message == "failed" || message == "closed"))
+            }),
             (What::Killed, _) => either(
                 one_of(&["ParentDies"]),
                 rests(|state| matches!(text(&state["parent"]), "done" | "failed" | "idle")),
             ),
-            (_, Some(_)) => return Err(Wrong),
+            (_, Some(_)) => return None,
             (What::Heard("terminal"), None) => one_of(&["KeepsTerminal"]),
             (What::Heard("ready"), None) => one_of(&["GoesOn"]),
             (What::Heard("closed"), None) if self.started => one_of(&["SeesExec"]),
             (What::Heard(message), None) => {
+                let message = *message;
                 self.heard = Some(message);
-                return Ok(None);
+                rests(move |state| state["toParent"][0] == message)
             }
             (What::Spawn, None) => one_of(&["Clones"]),
             (What::Said("proceed"), None) => one_of(&["Proceeds"]),
@@ -117,8 +124,8 @@ impl Parent {
                     _ => failed && state["parent"] == "idle",
                 })
             }
-            _ => return Err(Wrong),
-        }))
+            _ => return None,
+        })
     }
 }
 
@@ -135,12 +142,18 @@ fn child(what: &What) -> Option<Event> {
         What::ReadByte => one_of(&["HearsByte"]),
         What::Told => when("Fails", |step| step.after["result"] == "failed"),
         What::Exec => one_of(&["Execs"]),
-        What::Exited(_) | What::Killed => either(
-            one_of(&["Dies"]),
-            rests(|state| matches!(text(&state["child"]), "dead" | "program")),
+        What::Killed => either(one_of(&["Dies"]), rests(has_ended)),
+        // Without a word it goes only where nobody is to hear it.
+        What::Exited(_) => either(
+            when("Dies", |step| matches!(text(&step.before["parent"]), "dead" | "failed")),
+            rests(has_ended),
         ),
         _ => return None,
     })
+}
+
+fn has_ended(state: &Value) -> bool {
+    matches!(text(&state["child"]), "dead" | "program")
 }
 
 fn starter(what: &What) -> Option<Event> {

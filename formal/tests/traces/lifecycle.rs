@@ -29,20 +29,20 @@ fn is_hidden(step: Step<'_>) -> bool {
 }
 
 impl Life {
-    fn creator(&self) -> usize {
-        let creates = |op: &&str| matches!(*op, "create" | "run");
-        self.asked.iter().position(|op| creates(&op)).expect("a creator")
+    /// The first of them that makes one; the others are refused while that one is there.
+    fn creator(&self) -> Option<usize> {
+        self.asked.iter().position(|op| matches!(*op, "create" | "run"))
     }
 
     /// What of a trace belongs to it. The spec makes control group and process in one step: what is freed when there
     /// was no process it cannot tell.
     pub fn of(&self, seen: &[Seen]) -> Vec<Seen> {
-        let spawned = seen.iter().any(|seen| seen.who == Who::Command(self.creator()) && seen.what == What::Spawn);
+        let spawned = seen.iter().any(|seen| matches!(seen.who, Who::Command(number) if Some(number) == self.creator()) && seen.what == What::Spawn);
         let mut signalled = Vec::new();
         let belongs = |seen: &&Seen| match (seen.who, &seen.what) {
             (Who::Child(number), what) => {
                 let starts = self.asked[number] == "create" && *what == What::Exec;
-                number == self.creator() && (starts || is_end(what))
+                Some(number) == self.creator() && (starts || is_end(what))
             }
             (Who::Command(number), What::Signal(_)) => {
                 signalled.push(number);
@@ -71,7 +71,9 @@ impl Life {
     /// The states in which all may be left, where the spec allows this trace.
     pub fn ends<'a>(&self, graph: &'a Graph, trace: &[Seen]) -> Vec<&'a Value> {
         let events: Option<Vec<Event>> = trace.iter().enumerate().map(|(at, seen)| self.event(seen, &trace[at..])).collect();
-        match events.filter(|_| is_whole(trace)) {
+        // No command ends before it has begun.
+        let begun = |number: usize| trace.iter().filter(|seen| seen.who == Who::Command(number)).count() > 1;
+        match events.filter(|_| is_whole(trace) && (0..self.asked.len()).all(begun)) {
             Some(events) => ends(graph, |_| true, &events, is_hidden),
             None => Vec::new(),
         }
@@ -84,11 +86,16 @@ impl Life {
         let op = self.asked[number];
         Some(match (op, &seen.what) {
             ("create" | "run", What::Make) => begins("MakeDirectory", op),
-            ("create" | "run", What::Open) => one_of(&["Open"]),
-            ("kill" | "exec", What::Open) => {
-                let goes_on = |later: &Seen| later.who == seen.who && matches!(later.what, What::Signal(_) | What::Spawn | What::Killed);
-                if rest.iter().any(goes_on) { begins("Look", op) } else { refused(op) }
+            // Then it has nothing more to do.
+            (_, What::Exists | What::Missing) if !is_last(seen, rest) => return None,
+            ("kill" | "exec", What::Open) if is_last(seen, rest) => {
+                let killed = rest.iter().any(|later| later.who == seen.who && later.what == What::Killed);
+                if killed { either(begins("Look", op), refused(op)) } else { refused(op) }
             }
+            ("kill" | "exec", What::Open) => begins("Look", op),
+            ("create" | "run", What::Exists) => rests(|state| state["dir"] != "none"),
+            (_, What::Missing) => rests(|state| state["dir"] == "none"),
+            ("create" | "run", What::Open) => one_of(&["Open"]),
             (_, What::Open) => begins("OpenToLock", op),
             (_, What::Lock) => one_of(&["LockToCreate", "LockAndGo", "LockAndRefuse", "Relock"]),
             (_, What::Claim) => one_of(&["ClaimDirectory"]),
@@ -98,7 +105,7 @@ impl Life {
             ("create", What::Said(_)) => one_of(&["Leave"]),
             ("run", What::Said(_)) => one_of(&["Go"]),
             ("kill", What::Signal(_)) => one_of(&["Signal"]),
-            (_, What::Signal(_)) => one_of(&["End"]),
+            (_, What::Signal(_)) => when("End", |step| step.before["proc"] != "none"),
             (_, What::Waited) => one_of(&["Await"]),
             (_, What::ClaimStart) => one_of(&["ClaimStart"]),
             (_, What::Byte) => one_of(&["Tell"]),
@@ -110,6 +117,12 @@ impl Life {
             _ => return None,
         })
     }
+}
+
+/// Whether nothing but its end is seen of who did this.
+fn is_last(seen: &Seen, rest: &[Seen]) -> bool {
+    let next = rest.iter().skip(1).find(|later| later.who == seen.who);
+    next.is_some_and(|next| is_end(&next.what))
 }
 
 fn is_idle(state: &Value) -> bool {

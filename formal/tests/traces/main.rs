@@ -13,3 +13,4 @@ mod lifecycle;
 mod runs;
 mod seen;
 mod strace;
+mod subject;

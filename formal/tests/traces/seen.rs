@@ -15,8 +15,10 @@ pub enum Who {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// The state directory is made, opened, locked.
+    /// The state directory is made, or was there already; opened, or was not there; locked.
     Make,
+    Exists,
+    Missing,
     Open,
     Lock,
     /// `config.json` gets its name.
@@ -111,7 +113,9 @@ impl Watched<'_> {
         let done = call.is_done();
         let what = match call.name.as_str() {
             "mkdirat" if done && call.has(&path) => What::Make,
+            "mkdirat" if call.has(&path) && call.result.contains("EEXIST") => What::Exists,
             "openat" if done && call.has(&path) => What::Open,
+            "openat" if call.has(&path) && call.result.contains("ENOENT") => What::Missing,
             "flock" if done && call.has(&open) && call.has("LOCK_EX") => What::Lock,
             "renameat2" if done && call.has("\"config.json\"") => What::Claim,
             "renameat" if done && call.has("\".init\"") => What::Record,
