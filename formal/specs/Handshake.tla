@@ -136,6 +136,11 @@ Hears ==
     /\ script' = Tail(script)
     /\ UNCHANGED <<wanted, parentVars, child, toParent, startVars, fault>>
 
+Past(step) == \A i \in 1..Len(script) : script[i] # step
+
+\* When `create` has stopped listening, the FIFO of `start` gets the word.
+PastCreate == wanted.mode = "create" /\ Past("ready")
+
 \* It waits for a parent that is gone: the end of file ends it.
 HearsTheEnd ==
     /\ child = "alive"
@@ -143,7 +148,8 @@ HearsTheEnd ==
     /\ toChild = <<>>
     /\ parent \in {"failed", "dead"}
     /\ child' = "dead"
-    /\ UNCHANGED <<wanted, parentVars, script, toChild, toParent, startVars, fault>>
+    /\ result' = IF PastCreate THEN "failed" ELSE "closed"
+    /\ UNCHANGED <<wanted, parentVars, script, toChild, toParent, starter, fault>>
 
 HearsByte ==
     /\ child = "alive"
@@ -159,11 +165,6 @@ Execs ==
     /\ toParent' = Append(toParent, "closed")
     /\ result' = "closed"
     /\ UNCHANGED <<wanted, parentVars, script, toChild, starter, fault>>
-
-Past(step) == \A i \in 1..Len(script) : script[i] # step
-
-\* When `create` has stopped listening, the FIFO of `start` gets the word.
-PastCreate == wanted.mode = "create" /\ Past("ready")
 
 Fails ==
     /\ child = "alive"
@@ -323,11 +324,14 @@ ParentDies ==
 (****************************************************************************)
 (* `start`.                                                                 *)
 (****************************************************************************)
+\* It goes by what is recorded, and does not know whether `create` has come to its end; but not before that is gone.
 WritesByte ==
     /\ wanted.mode = "create"
-    /\ answer = "ok"
+    /\ "record" \in work
+    /\ parent \in {"done", "dead"}
     /\ starter = "none"
-    /\ child = "alive"
+    \* Who has told why it cannot go on may be there for a moment still.
+    /\ child = "alive" \/ result = "failed"
     /\ starter' = "byte"
     /\ UNCHANGED <<wanted, parentVars, script, child, toChild, toParent, result, fault>>
 
@@ -441,6 +445,10 @@ NoFalseSuccess ==
     (fault = "word" /\ child = "dead") =>
         /\ wanted.mode # "create" => answer # "ok"
         /\ starter = "ok" => FALSE
+
+\* `start` never takes for started what was not told to wait for it. A process that was killed in silence it takes for
+\* a program that has ended.
+StartedWasCreated == (starter = "ok" /\ fault # "silent") => answer = "ok"
 
 \* A parent that gave up has ended its child.
 GivenUpMeansEnded == parent = "failed" => child # "alive"

@@ -105,11 +105,16 @@ Allows(step) ==
     \* A change of user makes the process untraceable again.
     /\ step = "credentials" => "dumpable" \notin taken
 
+\* Whether the runtime has to hear it, or to answer.
+NeedsRuntime(step) ==
+    \/ step \in {"runtime hooks", "ready"}
+    \/ step = "filter" /\ plan.filter = "listener"
+
 Does(step) ==
     /\ fate = "works"
     /\ Following = step
     /\ Allows(step)
-    /\ attended \/ step \notin {"runtime hooks", "ready"}
+    /\ attended \/ ~NeedsRuntime(step)
     /\ taken' = taken \union {step}
     /\ ahead' = Tail(ahead)
 
@@ -161,11 +166,19 @@ RuntimeDies ==
     /\ fate' = IF "release" \in taken THEN fate ELSE "failed"
     /\ UNCHANGED <<plan, ahead, taken, admin>>
 
-\* Without the runtime nobody hears that it is ready: it ends.
+\* It dies before the process has asked to go with it, which is the first thing that it does.
+RuntimeDiesFirst ==
+    /\ attended
+    /\ fate = "works"
+    /\ taken = {}
+    /\ attended' = FALSE
+    /\ UNCHANGED <<plan, ahead, taken, fate, admin>>
+
+\* Without the runtime nobody hears what it says, or answers: it ends.
 Deserted ==
     /\ fate = "works"
     /\ ~attended
-    /\ Following \in {"ready"}
+    /\ NeedsRuntime(Following)
     /\ fate' = "failed"
     /\ UNCHANGED <<plan, ahead, taken, admin, attended>>
 
@@ -216,6 +229,7 @@ Next ==
     \/ Exec
     \/ Fail
     \/ RuntimeDies
+    \/ RuntimeDiesFirst
     \/ Deserted
     \/ Rest
 

@@ -392,10 +392,9 @@ BecomeProgram ==
     /\ proc' = "program"
     /\ UNCHANGED <<disk, told, killed, lock, op, todo, handle>>
 
-\* The first process ends by itself: the program, or a child that could not become it.
+\* The first process ends by itself, the program or a child that could not become it; or somebody outside ends it.
 Exit ==
     /\ proc \in Alive
-    /\ proc = "waiting" => told
     /\ ~frozen
     /\ proc' = "dead"
     /\ UNCHANGED <<disk, told, killed, lock, op, todo, handle>>

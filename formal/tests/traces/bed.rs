@@ -34,6 +34,8 @@ impl Bed {
         for name in ["bin", "dev", "proc", "etc"] {
             fs::create_dir_all(directory.path().join("rootfs").join(name)).unwrap();
         }
+        // The first command would make it, and the others not.
+        fs::create_dir(directory.path().join("state")).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
         for applet in ["sleep", "true"] {
             symlink("busybox", bin.join(applet)).unwrap();
@@ -72,6 +74,11 @@ impl Bed {
         words.extend(command.iter().map(|word| (*word).to_owned()));
         if matches!(command[0], "run" | "create") {
             words.extend(["--bundle".to_owned(), self.path().to_string_lossy().into_owned()]);
+        }
+        if matches!(command[0], "run" | "create" | "exec") {
+            // Between the record and the word `start`, where a kill could not be told from one at another step without.
+            let file = self.path().join("pid").to_string_lossy().into_owned();
+            words.extend(["--pid-file".to_owned(), file]);
         }
         words.push(self.id());
         words.extend(after.iter().map(|word| (*word).to_owned()));
@@ -123,7 +130,16 @@ impl Watch<'_> {
         strace.arg(runtime()).args(self.bed.words(command, after));
         let strace = quiet(&mut strace).spawn().expect("strace (apt-get install strace)");
         self.commands.push((file.clone(), strace));
-        until("the command ends", || is_over(&file));
+        until("the command ends", || is_over(&file).is_some());
+        if command[0] == "start" && is_over(&file).is_some_and(|end| end.contains("exited with 0")) {
+            // What is killed in exec, strace does not know whether it was the program already.
+            until("the program begins", || has_begun(&self.commands[0].0) || self.has_ended(0));
+        }
+        let told = format!("/{}/result>, \"i", self.bed.id());
+        if command[0] == "start" && fs::read_to_string(&file).unwrap().contains(&told) {
+            // It has said why it cannot become the program, and is there for a moment still.
+            until("the process ends", || self.has_ended(0));
+        }
         self
     }
 
@@ -156,13 +172,20 @@ impl Watch<'_> {
     }
 }
 
-/// Whether the first process in the file has ended.
-fn is_over(file: &Path) -> bool {
+/// How the first process in the file has ended.
+fn is_over(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    let Some((first, _)) = text.split_once(' ') else {
-        return false;
-    };
-    text.lines().any(|line| line.starts_with(&format!("{first} ")) && line.ends_with("+++"))
+    let (first, _) = text.split_once(' ')?;
+    let own = format!("{first} ");
+    let end = text.lines().find(|line| line.starts_with(&own) && line.ends_with("+++"));
+    end.map(str::to_owned)
+}
+
+/// Whether a process of the runtime in the file, which executes itself once, has become the program.
+fn has_begun(file: &Path) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let done = |line: &&str| (line.contains("execve(") || line.contains("execve resumed")) && line.ends_with("= 0");
+    text.lines().filter(done).count() > 1
 }
 
 pub fn until(what: &str, is: impl FnMut() -> bool) {

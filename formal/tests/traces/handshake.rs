@@ -24,7 +24,7 @@ pub fn wanted(mode: &str, proceed: bool, hooks: bool) -> Value {
 impl Exchange {
     /// What of a trace belongs to it.
     pub fn of(&self, seen: &[Seen]) -> Vec<Seen> {
-        let (mut deserted, mut gave_up) = (false, false);
+        let (mut deserted, mut gave_up, mut asked) = (false, false, false);
         let belongs = |seen: &&Seen| match (seen.who, &seen.what) {
             (Who::Child(number), what) if number == self.maker => {
                 // What it says to nobody any more.
@@ -43,7 +43,8 @@ impl Exchange {
                 _ => false,
             },
             (Who::Command(number), what) if Some(number) == self.starter => {
-                matches!(what, What::Byte | What::Answer(_) | What::Exited(_) | What::Killed)
+                asked |= *what == What::Byte;
+                asked && matches!(what, What::Byte | What::Answer(_) | What::Exited(_) | What::Killed)
             }
             _ => false,
         };
@@ -52,7 +53,7 @@ impl Exchange {
 
     /// The answers that the caller may have got, where the spec allows this trace.
     pub fn answers<'a>(&self, graph: &'a Graph, trace: &[Seen]) -> Vec<&'a str> {
-        let Some(events) = is_whole(trace).then(|| self.events(trace)).flatten() else {
+        let Some(events) = is_whole(trace, Some(self.maker)).then(|| self.events(trace)).flatten() else {
             return Vec::new();
         };
         let starts = |state: &Value| state["wanted"] == self.wanted;
@@ -143,9 +144,12 @@ fn child(what: &What) -> Option<Event> {
         What::Told => when("Fails", |step| step.after["result"] == "failed"),
         What::Exec => one_of(&["Execs"]),
         What::Killed => either(one_of(&["Dies"]), rests(has_ended)),
-        // Without a word it goes only where nobody is to hear it.
+        // Without a word it goes only where nobody is there to hear what it says.
         What::Exited(_) => either(
-            when("Dies", |step| matches!(text(&step.before["parent"]), "dead" | "failed")),
+            when("Dies", |step| {
+                let says = ["terminal", "mounted", "listener", "ready"].contains(&text(&step.before["script"][0]));
+                says && matches!(text(&step.before["parent"]), "dead" | "failed")
+            }),
             rests(has_ended),
         ),
         _ => return None,
@@ -163,7 +167,7 @@ fn starter(what: &What) -> Option<Event> {
             step.after["starter"] == if failed { "failed" } else { "ok" }
         }),
         What::Exited(0) => rests(|state| state["starter"] == "ok"),
-        What::Exited(_) => rests(|state| matches!(text(&state["starter"]), "failed" | "none")),
+        What::Exited(_) => rests(|state| state["starter"] == "failed"),
         What::Killed => rests(|_| true),
         _ => return None,
     })

@@ -39,8 +39,9 @@ pub fn ends<'a>(
     follow(graph, starts, events, hidden, |event, step| event(step))
 }
 
-/// Whether each process that is seen ends once, and is not seen after it, and the commands come one after the other.
-pub fn is_whole(seen: &[Seen]) -> bool {
+/// Whether each process that is seen ends once, and is not seen after it, the commands come one after the other, and
+/// what this one has made is among them.
+pub fn is_whole(seen: &[Seen], maker: Option<usize>) -> bool {
     let mut over: Vec<Who> = Vec::new();
     let mut now = None;
     for Seen { who, what, .. } in seen {
@@ -57,7 +58,9 @@ pub fn is_whole(seen: &[Seen]) -> bool {
             over.push(*who);
         }
     }
-    seen.iter().all(|seen| over.contains(&seen.who))
+    let made = |seen: &&Seen| seen.what == What::Spawn && maker.map(Who::Command) == Some(seen.who);
+    let children = seen.iter().filter(made).filter_map(|_| maker).map(Who::Child);
+    seen.iter().map(|seen| seen.who).chain(children).all(|who| over.contains(&who))
 }
 
 /// Whether the second could not have come first: one process does both, or the one is heard, read or made by the other.
@@ -71,26 +74,32 @@ fn is_bound(first: &Seen, second: &Seen) -> bool {
     first.who == second.who || message
 }
 
-/// Whether this is the last that is seen of a process before it is killed, or a child fails: what it might have come to
-/// as well without that step.
+/// A trace, for a person.
+pub fn told(trace: &[Seen]) -> String {
+    let lines = trace.iter().map(|seen| format!("  {:?} {:?}\n", seen.who, seen.what));
+    lines.collect()
+}
+
+/// Whether this is the last that is seen of a process before it is killed, fails, or gives up, which may strike a step
+/// sooner as well.
 fn may_lack(trace: &[Seen], at: usize) -> bool {
-    let who = trace[at].who;
-    let next = trace[at + 1..].iter().find(|seen| seen.who == who);
-    next.is_some_and(|next| match next.what {
-        What::Killed => true,
-        What::Exited(code) => code != 0 && matches!(who, Who::Child(_)),
+    let Seen { who, what, .. } = &trace[at];
+    let next = trace[at + 1..].iter().find(|seen| seen.who == *who);
+    next.is_some_and(|next| match &next.what {
+        What::Killed | What::Told | What::Said("failed") => true,
+        What::Exited(code) => *code != 0 && matches!(who, Who::Child(_)),
+        What::Signal(_) => match what {
+            What::Heard(message) => !["failed", "closed"].contains(message),
+            _ => matches!(what, What::Record | What::Said(_)),
+        },
         _ => false,
     })
 }
 
 /// Panics unless the trace is accepted, and each changed one refused. Events of two processes that have nothing to do
-/// with one another are not exchanged: both orders are right. Nor is the last left out that somebody did before a failure or a
-/// kill: that may strike a moment sooner. Returns how many changed ones there were.
+/// with one another are not exchanged: both orders are right. Nor is the last left out that somebody did before
+/// a failure or a kill. Returns how many changed ones there were.
 pub fn only_as_it_is(trace: &[Seen], accepts: impl Fn(&[Seen]) -> bool) -> usize {
-    let told = |trace: &[Seen]| -> String {
-        let lines = trace.iter().map(|seen| format!("  {:?} {:?}\n", seen.who, seen.what));
-        lines.collect()
-    };
     assert!(accepts(trace), "refused:\n{}", told(trace));
     let mut changed = 0;
     let mut refuse = |other: &[Seen], what: &str| {

@@ -40,7 +40,7 @@ impl Isolated {
     /// How the process has ended, where the spec allows this trace.
     pub fn fates<'a>(&self, graph: &'a Graph, trace: &[Seen]) -> Vec<&'a str> {
         let events: Option<Vec<Event>> = trace.iter().map(event).collect();
-        let Some(events) = events.filter(|_| is_whole(trace)) else {
+        let Some(events) = events.filter(|_| is_whole(trace, Some(self.maker))) else {
             return Vec::new();
         };
         let starts = |state: &Value| state["plan"] == self.plan;
@@ -54,7 +54,7 @@ fn event(seen: &Seen) -> Option<Event> {
     Some(match (seen.who, &seen.what) {
         (Who::Command(_), What::Spawn) => one_of(&["Clone"]),
         (Who::Command(_), What::Killed) => either(
-            one_of(&["RuntimeDies"]),
+            one_of(&["RuntimeDies", "RuntimeDiesFirst"]),
             rests(|state| state["fate"] != "works"),
         ),
         (Who::Command(_), What::Exited(_)) => rests(|_| true),
@@ -67,6 +67,8 @@ fn event(seen: &Seen) -> Option<Event> {
         (_, What::Said("ready")) => one_of(&["Ready"]),
         (_, What::Heard("start") | What::ReadByte) => one_of(&["AwaitStart"]),
         (_, What::Exec) => one_of(&["Exec"]),
+        // Who fails says so.
+        (_, What::Exited(0)) => rests(|state| state["fate"] == "program"),
         (_, What::Exited(_) | What::Killed) => either(
             one_of(&["Fail", "Deserted"]),
             rests(|state| matches!(text(&state["fate"]), "program" | "failed")),

@@ -3,7 +3,7 @@
 
 use super::hold::{Event, either, ends, is_whole, one_of, rests, when};
 use super::seen::{Seen, What, Who, is_end};
-use nucleus_formal::graph::{Graph, text};
+use nucleus_formal::graph::Graph;
 use nucleus_formal::trace::Step;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn is_hidden(step: Step<'_>) -> bool {
         "Fail" => true,
         "End" => step.before["proc"] == "none",
         "Free" => step.before["cgroup"] == false,
-        "Tell" => step.before["proc"] != "waiting",
+        "Tell" => step.before["proc"] != "waiting" && step.before["proc"] != "setup",
         _ => false,
     }
 }
@@ -42,7 +42,7 @@ impl Life {
         let belongs = |seen: &&Seen| match (seen.who, &seen.what) {
             (Who::Child(number), what) => {
                 let starts = self.asked[number] == "create" && *what == What::Exec;
-                Some(number) == self.creator() && (starts || is_end(what))
+                Some(number) == self.creator() && (starts || is_end(what) || *what == What::Told)
             }
             (Who::Command(number), What::Signal(_)) => {
                 signalled.push(number);
@@ -71,9 +71,12 @@ impl Life {
     /// The states in which all may be left, where the spec allows this trace.
     pub fn ends<'a>(&self, graph: &'a Graph, trace: &[Seen]) -> Vec<&'a Value> {
         let events: Option<Vec<Event>> = trace.iter().enumerate().map(|(at, seen)| self.event(seen, &trace[at..])).collect();
-        // No command ends before it has begun.
-        let begun = |number: usize| trace.iter().filter(|seen| seen.who == Who::Command(number)).count() > 1;
-        match events.filter(|_| is_whole(trace) && (0..self.asked.len()).all(begun)) {
+        // No command ends before it has begun, unless it is killed.
+        let begun = |number: usize| {
+            let own: Vec<&Seen> = trace.iter().filter(|seen| seen.who == Who::Command(number)).collect();
+            own.len() > 1 || own.first().is_some_and(|seen| seen.what == What::Killed)
+        };
+        match events.filter(|_| is_whole(trace, self.creator()) && (0..self.asked.len()).all(begun)) {
             Some(events) => ends(graph, |_| true, &events, is_hidden),
             None => Vec::new(),
         }
@@ -143,9 +146,14 @@ fn refused(op: &'static str) -> Event {
 fn child(what: &What) -> Option<Event> {
     Some(match what {
         What::Exec => one_of(&["BecomeProgram"]),
+        // Who has said why it cannot go on does nothing more: one that was told to, or whose creator has died.
+        What::Told => either(
+            one_of(&["OrphanEnds"]),
+            when("Exit", |step| step.before["proc"] != "waiting" || step.before["told"] == true),
+        ),
         What::Exited(_) | What::Killed => either(
             one_of(&["OrphanEnds", "Exit", "DieBySignal"]),
-            rests(|state| matches!(text(&state["proc"]), "dead" | "none")),
+            rests(|state| state["proc"] == "dead" || state["dir"] == "none"),
         ),
         _ => return None,
     })

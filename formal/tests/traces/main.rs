@@ -9,6 +9,7 @@ mod bed;
 mod handshake;
 mod hold;
 mod isolation;
+mod killed;
 mod lifecycle;
 mod runs;
 mod seen;

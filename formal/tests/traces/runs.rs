@@ -103,9 +103,7 @@ fn create_start_exec_kill_delete() {
     subject.holds(&seen, "ok", "program");
     for maker in [2, 5] {
         let mut subject = Subject::of("exec");
-        subject.exchange.maker = maker;
-        subject.isolated.maker = maker;
-        subject.isolated.plan["enters"] = json!(true);
+        subject.enters(maker);
         subject.asks(&["nnp"], true);
         subject.exchanges(&seen, "ok");
         subject.isolates(&seen, "program");

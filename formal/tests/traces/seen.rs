@@ -1,7 +1,7 @@
 //! What is seen of the runtime's commands and of the processes that they make, from their system calls: messages, what
 //! changes on disk and in the kernel, steps of isolation, and ends.
 
-use super::strace::Call;
+use super::strace::{Call, Moment};
 use std::path::Path;
 
 /// Whose doing it is. The number is that of the command.
@@ -55,8 +55,8 @@ pub enum What {
 pub struct Seen {
     pub who: Who,
     pub what: What,
-    /// When, in microseconds, and at which call of its process: its name, and the how manyth.
-    pub at: u64,
+    /// When, and at which call of its process: its name, and the how manyth.
+    pub at: Moment,
     pub by: (String, usize),
 }
 
@@ -94,6 +94,14 @@ impl Watched<'_> {
                 by: (call.name.clone(), call.nth),
             });
         }
+        let looks = looks(calls, main);
+        for seen in &mut seen {
+            // What it finds of the first process it finds a moment later.
+            let decides = matches!(seen.what, What::Open | What::Lock) && seen.who == Who::Command(self.number);
+            if let Some(look) = looks.iter().copied().find(|look| decides && *look > seen.at) {
+                seen.at = look;
+            }
+        }
         seen.sort_by_key(|seen| seen.at);
         // One after the other in one process is one act: each control group, each set of capabilities.
         seen.dedup_by(|next, last| {
@@ -105,7 +113,7 @@ impl Watched<'_> {
         seen
     }
 
-    fn of_command(&self, call: &Call) -> Option<(What, u64)> {
+    fn of_command(&self, call: &Call) -> Option<(What, Moment)> {
         let directory = self.state.join(self.id);
         let path = format!("\"{}\"", directory.display());
         let open = format!("<{}>", directory.display());
@@ -121,10 +129,11 @@ impl Watched<'_> {
             "renameat" if done && call.has("\".init\"") => What::Record,
             "renameat" if done && call.has("\"starting\"") => What::ClaimStart,
             "clone3" if done && is_spawn(call) => return Some((What::Spawn, call.entered)),
-            "sendto" if call.is_tried() => return Some((What::Said(to_child(call.text())?), call.entered)),
+            // To one that has ended meanwhile too.
+            "sendto" if done || call.result.contains("EPIPE") => return Some((What::Said(to_child(call.text())?), call.entered)),
             "recvmsg" if call.result.starts_with("0 ") || call.result == "0" => What::Heard("closed"),
             "recvmsg" if done => What::Heard(from_child(call.text())?),
-            "pidfd_send_signal" if call.is_tried() => {
+            "pidfd_send_signal" if done || call.result.contains("ESRCH") => {
                 let signal = call.words.split(", ").nth(1)?;
                 return Some((What::Signal(signal.to_owned()), call.entered));
             }
@@ -134,13 +143,13 @@ impl Watched<'_> {
             "unlinkat" if done && call.has("\"starting\"") => What::Forget,
             "write" if done && inside("starting") => return Some((What::Byte, call.entered)),
             "read" if done && inside("result") => What::Answer(call.result != "0"),
-            "exited" | "killed" => end(call),
+            "exited" | "killed" => return Some((end(call), call.entered)),
             _ => return None,
         };
         Some((what, call.left))
     }
 
-    fn of_child(&self, call: &Call) -> Option<(What, u64)> {
+    fn of_child(&self, call: &Call) -> Option<(What, Moment)> {
         let done = call.is_done();
         let fifo = |name: &str| call.has(&format!("/{}/{name}>", self.id));
         let what = match call.name.as_str() {
@@ -150,14 +159,27 @@ impl Watched<'_> {
             "read" if done && (fifo("start") || fifo("starting")) => What::ReadByte,
             "write" if done && fifo("result") => return Some((What::Told, call.entered)),
             "execve" if done => return Some((What::Exec, call.entered)),
-            "exited" | "killed" => end(call),
+            "exited" | "killed" => return Some((end(call), call.entered)),
             _ => What::Step(isolation(call)?),
         };
         Some((what, call.left))
     }
 }
 
-fn is_spawn(call: &Call) -> bool {
+/// When a command that makes no container looks whether the first process of one lives: once, or not at all.
+fn looks(calls: &[Call], main: u32) -> Vec<Moment> {
+    let own: Vec<&Call> = calls.iter().filter(|call| call.pid == main).collect();
+    if own.iter().any(|call| call.name == "mkdirat" && call.has("/state/")) {
+        return Vec::new();
+    }
+    let look = own.iter().position(|call| call.name == "openat" && call.has("\"/proc/") && call.has("/stat\""));
+    let Some(look) = look else { return Vec::new() };
+    let read = own[look..].iter().find(|call| call.name == "read" && call.has("/stat>"));
+    let done = own[look].is_done();
+    vec![if done { read.map_or(own[look].left, |read| read.left) } else { own[look].left }]
+}
+
+pub fn is_spawn(call: &Call) -> bool {
     call.name == "clone3" && call.is_done() && call.has("CLONE_PIDFD")
 }
 
@@ -219,17 +241,22 @@ fn isolation(call: &Call) -> Option<&'static str> {
     })
 }
 
-/// The end of a process closes its end of the channel a moment before strace hears of it.
+/// The end of a process closes its end of the channel a moment before strace hears of it, and exec does.
 fn end_before_it_is_heard(seen: &mut Vec<Seen>) {
-    let is_over = |seen: &Seen| matches!(seen.who, Who::Child(_)) && (is_end(&seen.what) || seen.what == What::Exec);
-    let Some(heard) = seen
-        .iter()
-        .position(|seen| matches!(seen.who, Who::Command(_)) && seen.what == What::Heard("closed"))
-    else {
-        return;
-    };
-    if let Some(end) = seen.iter().position(is_over).filter(|end| *end > heard) {
-        let end = seen.remove(end);
-        seen.insert(heard, end);
+    let is_child = |seen: &Seen| matches!(seen.who, Who::Child(_));
+    for hears in [false, true] {
+        let heard = seen
+            .iter()
+            .position(|seen| is_child(seen) == hears && seen.what == What::Heard("closed"));
+        let over = seen
+            .iter()
+            .position(|seen| is_child(seen) != hears && (is_end(&seen.what) || seen.what == What::Exec));
+        if let (Some(heard), Some(over)) = (heard, over)
+            && heard < over
+        {
+            let over = seen.remove(over);
+            let at = seen[heard].at;
+            seen.insert(heard, Seen { at, ..over });
+        }
     }
 }

@@ -66,6 +66,27 @@ impl Subject {
         self.lives(seen);
     }
 
+    /// A further process, which a command makes.
+    pub fn enters(&mut self, maker: usize) {
+        self.exchange.maker = maker;
+        self.isolated.maker = maker;
+        self.isolated.plan["enters"] = json!(true);
+    }
+
+    /// The spec Handshake, whatever the caller was answered.
+    pub fn exchanges_somehow(&self, seen: &[Seen]) {
+        only_as_it_is(&self.exchange.of(seen), |trace| {
+            !self.exchange.answers(shared("Handshake"), trace).is_empty()
+        });
+    }
+
+    /// The spec Isolation, however the process has ended.
+    pub fn isolates_somehow(&self, seen: &[Seen]) {
+        only_as_it_is(&self.isolated.of(seen), |trace| {
+            !self.isolated.fates(shared("Isolation"), trace).is_empty()
+        });
+    }
+
     /// The spec Handshake alone.
     pub fn exchanges(&self, seen: &[Seen], answer: &str) {
         only_as_it_is(&self.exchange.of(seen), |trace| {
