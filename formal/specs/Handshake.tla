@@ -353,8 +353,9 @@ Init ==
                   block : BOOLEAN]
     /\ wanted.block => wanted.mode = "run"
     /\ wanted.mode = "exec" => ~wanted.hooks
-    \* Before everything else, so it mixes with nothing: half of the mixtures are enough.
-    /\ wanted.proceed = (wanted.terminal /\ wanted.mode # "exec")
+    \* Before everything else, so it mixes with nothing: with a terminal, and what the front-end asks for, are enough.
+    /\ \/ wanted.proceed = (wanted.terminal /\ wanted.mode # "exec")
+       \/ wanted.proceed /\ wanted.block
     /\ parent = "idle"
     /\ owed = [terminal |-> wanted.terminal, hooks |-> wanted.hooks, listener |-> wanted.listener]
     /\ script = Script(wanted)

@@ -116,6 +116,13 @@ Sweep ==
     /\ act' = "taking"
     /\ UNCHANGED <<network, there>>
 
+(* The runtime of a `run` that is gone ends its container by itself, sooner or later. *)
+Follow ==
+    /\ holder # "run"
+    /\ "container" \in there
+    /\ there' = there \ {"container"}
+    /\ UNCHANGED <<network, holder, act>>
+
 -----------------------------------------------------------------------------
 (* The way back, the same for `run` and for who sweeps. *)
 
@@ -160,7 +167,7 @@ Rest ==
 
 -----------------------------------------------------------------------------
 Next ==
-    \/ MakeDirectory \/ MakeNetwork \/ MakeFiles \/ Start \/ End \/ Detach \/ Kill \/ Sweep
+    \/ MakeDirectory \/ MakeNetwork \/ MakeFiles \/ Start \/ End \/ Detach \/ Kill \/ Sweep \/ Follow
     \/ TakeContainer \/ TakeNetwork \/ TakeFiles \/ TakeDirectory \/ GiveUp \/ Rest
 
 Fairness ==
@@ -182,8 +189,8 @@ UsedIsThere ==
 (* Who lives is not swept away: the lock changes hands only through nobody's. *)
 HeldIsKept == [][holder = "run" => holder' # "sweep"]_vars
 
-(* Only who holds the lock changes anything. *)
-OnlyTheHolder == [][there' # there => holder # "none" \/ act = "new"]_vars
+(* Only who holds the lock changes anything, but that a container may end. *)
+OnlyTheHolder == [][there' # there => holder # "none" \/ act = "new" \/ there' = there \ {"container"}]_vars
 
 (* All comes back at last. *)
 Freed == ("directory" \in there) ~> (there = {})

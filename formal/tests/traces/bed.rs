@@ -89,7 +89,7 @@ impl Bed {
     pub fn watch(&self) -> Watch<'_> {
         Watch {
             bed: self,
-            commands: Vec::new(),
+            straces: Straces::new(self.path()),
         }
     }
 }
@@ -101,14 +101,57 @@ impl Drop for Bed {
     }
 }
 
-fn quiet(command: &mut Command) -> &mut Command {
+pub fn quiet(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
-/// Commands that are watched, one after the other.
+/// Commands under strace(1), one after the other; what each has left is traced on.
+pub struct Straces {
+    directory: PathBuf,
+    commands: Vec<(PathBuf, Child)>,
+}
+
+impl Straces {
+    /// Their files are in this directory.
+    pub fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// Runs a command to its end, with further options of strace(1). Returns its file.
+    pub fn command(&mut self, options: &[&str], command: &mut Command) -> PathBuf {
+        let file = self.directory.join(format!("trace{}", self.commands.len()));
+        let _ = fs::remove_file(&file);
+        let mut strace = Command::new("strace");
+        strace.args(OPTIONS).arg("-o").arg(&file).args(options);
+        strace.arg(command.get_program()).args(command.get_args());
+        let strace = quiet(&mut strace).spawn().expect("strace (apt-get install strace)");
+        self.commands.push((file.clone(), strace));
+        until("the command ends", || is_over(&file).is_some());
+        file
+    }
+
+    /// Whether nothing that a command has made lives any more.
+    pub fn has_ended(&mut self, number: usize) -> bool {
+        self.commands[number].1.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until all have ended; the calls of each.
+    pub fn finish(self) -> Vec<Vec<Call>> {
+        let calls = |(file, mut strace): (PathBuf, Child)| {
+            until("strace ends", || strace.try_wait().unwrap().is_some());
+            parse(&String::from_utf8_lossy(&fs::read(file).unwrap()))
+        };
+        self.commands.into_iter().map(calls).collect()
+    }
+}
+
+/// Commands of the runtime that are watched.
 pub struct Watch<'bed> {
     bed: &'bed Bed,
-    commands: Vec<(PathBuf, Child)>,
+    straces: Straces,
 }
 
 /// What was seen of them.
@@ -120,20 +163,15 @@ pub struct Trace {
 }
 
 impl Watch<'_> {
-    /// Runs a command to its end, with an option of strace(1) more where one is given; what it leaves is watched on.
+    /// Runs a command to its end, with something injected where it is given; what it leaves is watched on.
     pub fn command(&mut self, injected: Option<&str>, command: &[&str], after: &[&str]) -> &mut Self {
-        let file = self.bed.path().join(format!("trace{}", self.commands.len()));
-        let _ = fs::remove_file(&file);
-        let mut strace = Command::new("strace");
-        strace.args(OPTIONS).arg("-o").arg(&file);
-        strace.args(injected.map(|what| ["-e", what]).into_iter().flatten());
-        strace.arg(runtime()).args(self.bed.words(command, after));
-        let strace = quiet(&mut strace).spawn().expect("strace (apt-get install strace)");
-        self.commands.push((file.clone(), strace));
-        until("the command ends", || is_over(&file).is_some());
+        let options: Vec<&str> = injected.map(|what| ["-e", what]).into_iter().flatten().collect();
+        let words = self.bed.words(command, after);
+        let file = self.straces.command(&options, Command::new(runtime()).args(words));
         if command[0] == "start" && is_over(&file).is_some_and(|end| end.contains("exited with 0")) {
             // What is killed in exec, strace does not know whether it was the program already.
-            until("the program begins", || has_begun(&self.commands[0].0) || self.has_ended(0));
+            let first = self.bed.path().join("trace0");
+            until("the program begins", || has_begun(&first) || self.has_ended(0));
         }
         let told = format!("/{}/result>, \"i", self.bed.id());
         if command[0] == "start" && fs::read_to_string(&file).unwrap().contains(&told) {
@@ -145,30 +183,24 @@ impl Watch<'_> {
 
     /// Whether nothing that a command has made lives any more.
     pub fn has_ended(&mut self, number: usize) -> bool {
-        self.commands[number].1.try_wait().unwrap().is_some()
+        self.straces.has_ended(number)
     }
 
     /// Waits until all that was watched has ended.
     pub fn finish(self) -> Trace {
-        let state = self.bed.state();
-        let id = self.bed.id();
-        let mut trace = Trace {
-            seen: Vec::new(),
-            calls: Vec::new(),
-        };
-        for (number, (file, mut strace)) in self.commands.into_iter().enumerate() {
-            until("strace ends", || strace.try_wait().unwrap().is_some());
-            let calls = parse(&fs::read_to_string(file).unwrap());
+        let (state, id) = (self.bed.state(), self.bed.id());
+        let calls = self.straces.finish();
+        let watched = |(number, calls): (usize, &Vec<Call>)| {
             let watched = Watched {
                 state: &state,
                 id: &id,
                 number,
             };
-            trace.seen.extend(watched.seen(&calls));
-            trace.calls.push(calls);
-        }
-        trace.seen.sort_by_key(|seen| seen.at);
-        trace
+            watched.seen(calls)
+        };
+        let mut seen: Vec<Seen> = calls.iter().enumerate().flat_map(watched).collect();
+        seen.sort_by_key(|seen| seen.at);
+        Trace { seen, calls }
     }
 }
 

@@ -10,23 +10,30 @@ use super::subject::Subject;
 
 /// A call of a process at which something is injected that strikes no other process.
 #[derive(Debug, Clone)]
-struct Place {
+pub struct Place<W> {
     name: String,
     nth: usize,
-    /// What is seen of the process before it, and next.
-    before: usize,
-    next: What,
+    /// How much is seen of the process before it, and what next.
+    pub before: usize,
+    pub next: W,
+}
+
+impl<W> Place<W> {
+    /// What strace(1) is to do there.
+    pub fn injected(&self, what: &str) -> String {
+        format!("inject={}:{what}:when={}", self.name, self.nth)
+    }
 }
 
 /// For each step of a process the last call before it that strikes nobody else: that of the step itself, where it is one;
-/// and the steps before which there is none. `calls` are those of a run that nobody disturbs.
-fn places(seen: &[Seen], calls: &[Call], who: Who, pid: u32) -> (Vec<Place>, Vec<What>) {
-    let own = seen.iter().filter(|seen| seen.who == who && !is_end(&seen.what));
+/// and the steps before which there is none. `steps` are told with the calls that make them, `calls` are those of a run
+/// that nobody disturbs.
+pub fn places<W: Clone>(steps: &[(W, (String, usize))], calls: &[Call], pid: u32) -> (Vec<Place<W>>, Vec<W>) {
     let mine: Vec<&Call> = calls.iter().filter(|call| call.pid == pid).collect();
     let mut from = 0;
     let (mut places, mut unreached) = (Vec::new(), Vec::new());
-    for (before, step) in own.enumerate() {
-        let at = mine.iter().position(|call| call.name == step.by.0 && call.nth == step.by.1);
+    for (before, (step, by)) in steps.iter().enumerate() {
+        let at = mine.iter().position(|call| call.name == by.0 && call.nth == by.1);
         let at = at.expect("its call");
         let mut candidates = mine[from..=at].iter().rev();
         let call = candidates.clone().find(|call| strikes_alone(calls, call, false));
@@ -34,14 +41,14 @@ fn places(seen: &[Seen], calls: &[Call], who: Who, pid: u32) -> (Vec<Place>, Vec
         let call = call.or_else(|| candidates.find(|call| strikes_alone(calls, call, true)));
         from = at + 1;
         let Some(call) = call else {
-            unreached.push(step.what.clone());
+            unreached.push(step.clone());
             continue;
         };
         places.push(Place {
             name: call.name.clone(),
             nth: call.nth,
             before,
-            next: step.what.clone(),
+            next: step.clone(),
         });
     }
     (places, unreached)
@@ -99,10 +106,12 @@ impl Struck<'_> {
     }
 
     /// Has the command, or its child, struck before each of its steps, and holds each trace by `hold`.
-    fn each(&self, bed: &Bed, blow: Blow, unreached: &[What], hold: impl Fn(&[Seen], &Place)) {
+    fn each(&self, bed: &Bed, blow: Blow, unreached: &[What], hold: impl Fn(&[Seen], &Place<What>)) {
         let whole = self.trace(bed, None);
         let (who, pid) = self.who(blow, &whole);
-        let (places, without) = places(&whole.seen, &whole.calls[self.number()], who, pid);
+        let own = whole.seen.iter().filter(|seen| seen.who == who && !is_end(&seen.what));
+        let steps: Vec<_> = own.map(|seen| (seen.what.clone(), seen.by.clone())).collect();
+        let (places, without) = places(&steps, &whole.calls[self.number()], pid);
         assert_eq!(without, unreached, "{places:?}");
         for place in places.iter().filter(|place| blow.is_felt(&place.next)) {
             let seen = self.trace(bed, Some(&blow.injected(place))).seen;
@@ -152,9 +161,8 @@ impl Blow {
         matches!(self, Self::Kill | Self::KillChild)
     }
 
-    fn injected(self, place: &Place) -> String {
-        let what = if self.is_kill() { "signal=KILL" } else { "error=EPERM" };
-        format!("inject={}:{what}:when={}", place.name, place.nth)
+    fn injected(self, place: &Place<What>) -> String {
+        place.injected(if self.is_kill() { "signal=KILL" } else { "error=EPERM" })
     }
 
     /// The specs have the failure of what a command does from the first process on, and of all that this one does.
@@ -162,8 +170,12 @@ impl Blow {
         let of_command = matches!(next, What::Spawn | What::Record | What::Said(_) | What::Heard(_));
         match self {
             Self::Error => of_command,
-            // umask(2) never fails.
-            Self::ErrorOfChild => *next != What::Step("Root"),
+            // umask(2) never fails, a program that cannot be looked at is tried all the same, and what fails of a hook's
+            // start is between the standard library and the kernel.
+            Self::ErrorOfChild => {
+                let unfelt = ["Root", "Program", "Hooks"];
+                !matches!(next, What::Step(step) if unfelt.contains(step))
+            }
             Self::Kill | Self::KillChild => true,
         }
     }

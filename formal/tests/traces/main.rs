@@ -6,12 +6,14 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod bed;
+mod front_end;
 mod handshake;
 mod hold;
 mod isolation;
 mod killed;
 mod lifecycle;
 mod runs;
+mod sandbox;
 mod seen;
 mod strace;
 mod subject;

@@ -94,7 +94,14 @@ impl Watched<'_> {
                 by: (call.name.clone(), call.nth),
             });
         }
-        let looks = looks(calls, main);
+        // Who may trace it is decided anew at last, when it has changed its user.
+        let changed = seen.iter().position(|seen| seen.what == What::Step("Credentials")).unwrap_or(seen.len());
+        let mut index = 0;
+        seen.retain(|seen| {
+            index += 1;
+            seen.what != What::Step("Dumpable") || index > changed
+        });
+        let looks = self.looks(calls, main);
         for seen in &mut seen {
             // What it finds of the first process it finds a moment later.
             let decides = matches!(seen.what, What::Open | What::Lock) && seen.who == Who::Command(self.number);
@@ -111,6 +118,19 @@ impl Watched<'_> {
         });
         end_before_it_is_heard(&mut seen);
         seen
+    }
+
+    /// When a command that makes no container looks whether the first process of one lives: once, or not at all.
+    fn looks(&self, calls: &[Call], main: u32) -> Vec<Moment> {
+        let own: Vec<&Call> = calls.iter().filter(|call| call.pid == main).collect();
+        if own.iter().any(|call| matches!(self.of_command(call), Some((What::Make, _)))) {
+            return Vec::new();
+        }
+        let look = own.iter().position(|call| call.name == "openat" && call.has("\"/proc/") && call.has("/stat\""));
+        let Some(look) = look else { return Vec::new() };
+        let read = own[look..].iter().find(|call| call.name == "read" && call.has("/stat>"));
+        let done = own[look].is_done();
+        vec![if done { read.map_or(own[look].left, |read| read.left) } else { own[look].left }]
     }
 
     fn of_command(&self, call: &Call) -> Option<(What, Moment)> {
@@ -164,19 +184,6 @@ impl Watched<'_> {
         };
         Some((what, call.left))
     }
-}
-
-/// When a command that makes no container looks whether the first process of one lives: once, or not at all.
-fn looks(calls: &[Call], main: u32) -> Vec<Moment> {
-    let own: Vec<&Call> = calls.iter().filter(|call| call.pid == main).collect();
-    if own.iter().any(|call| call.name == "mkdirat" && call.has("/state/")) {
-        return Vec::new();
-    }
-    let look = own.iter().position(|call| call.name == "openat" && call.has("\"/proc/") && call.has("/stat\""));
-    let Some(look) = look else { return Vec::new() };
-    let read = own[look..].iter().find(|call| call.name == "read" && call.has("/stat>"));
-    let done = own[look].is_done();
-    vec![if done { read.map_or(own[look].left, |read| read.left) } else { own[look].left }]
 }
 
 pub fn is_spawn(call: &Call) -> bool {
@@ -236,6 +243,7 @@ fn isolation(call: &Call) -> Option<&'static str> {
         "seccomp" if call.has("SECCOMP_SET_MODE_FILTER") => "Filter",
         "capset" => "Credentials",
         "faccessat" if call.has("X_OK") => "Program",
+        "prctl" if call.has("PR_SET_DUMPABLE") => "Dumpable",
         "prctl" if call.has("PR_SET_PDEATHSIG, 0") => "Release",
         _ => return None,
     })
