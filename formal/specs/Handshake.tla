@@ -27,8 +27,9 @@
 (*                                                                          *)
 (* The code: Reply and After are `hear` in runtime/src/protocol.rs, which   *)
 (* create, run and exec ask; compared with it state by state in             *)
-(* formal/bindings/protocol.rs. The @type annotations are for Apalache and  *)
-(* not tested with it.                                                      *)
+(* formal/bindings/protocol.rs; the messages of real runs, killed before    *)
+(* each of them, in formal/tests/traces/handshake.rs. The @type annotations *)
+(* are for Apalache and not tested with it.                                 *)
 (****************************************************************************)
 EXTENDS Naturals, Sequences
 

@@ -26,7 +26,8 @@ the end, several sandboxes, and the moment between making the directory and
 locking it, in which a lock on all sandboxes keeps sweepers away.
 
 THE CODE.  shim/src/cleanup.rs (TAKE_DOWN: the order as data, walked by `remove`;
-formal/bindings/cleanup.rs holds it against this spec), run.rs, store.rs.
+formal/bindings/cleanup.rs holds it against this spec), run.rs, store.rs; real
+runs, killed at each step, are held against it in formal/tests/traces/sandbox.rs.
 ***************************************************************************)
 CONSTANTS
     \* @type: Set(Str);

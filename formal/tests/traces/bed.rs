@@ -102,7 +102,10 @@ impl Drop for Bed {
 }
 
 pub fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
 }
 
 /// Commands under strace(1), one after the other; what each has left is traced on.
@@ -127,7 +130,9 @@ impl Straces {
         let mut strace = Command::new("strace");
         strace.args(OPTIONS).arg("-o").arg(&file).args(options);
         strace.arg(command.get_program()).args(command.get_args());
-        let strace = quiet(&mut strace).spawn().expect("strace (apt-get install strace)");
+        let strace = quiet(&mut strace)
+            .spawn()
+            .expect("strace (apt-get install strace)");
         self.commands.push((file.clone(), strace));
         until("the command ends", || is_over(&file).is_some());
         file
@@ -167,7 +172,9 @@ impl Watch<'_> {
     pub fn command(&mut self, injected: Option<&str>, command: &[&str], after: &[&str]) -> &mut Self {
         let options: Vec<&str> = injected.map(|what| ["-e", what]).into_iter().flatten().collect();
         let words = self.bed.words(command, after);
-        let file = self.straces.command(&options, Command::new(runtime()).args(words));
+        let file = self
+            .straces
+            .command(&options, Command::new(runtime()).args(words));
         if command[0] == "start" && is_over(&file).is_some_and(|end| end.contains("exited with 0")) {
             // What is killed in exec, strace does not know whether it was the program already.
             let first = self.bed.path().join("trace0");
@@ -209,14 +216,17 @@ fn is_over(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let (first, _) = text.split_once(' ')?;
     let own = format!("{first} ");
-    let end = text.lines().find(|line| line.starts_with(&own) && line.ends_with("+++"));
+    let end = text
+        .lines()
+        .find(|line| line.starts_with(&own) && line.ends_with("+++"));
     end.map(str::to_owned)
 }
 
 /// Whether a process of the runtime in the file, which executes itself once, has become the program.
 fn has_begun(file: &Path) -> bool {
     let text = fs::read_to_string(file).unwrap_or_default();
-    let done = |line: &&str| (line.contains("execve(") || line.contains("execve resumed")) && line.ends_with("= 0");
+    let done =
+        |line: &&str| (line.contains("execve(") || line.contains("execve resumed")) && line.ends_with("= 0");
     text.lines().filter(done).count() > 1
 }
 

@@ -44,7 +44,11 @@ impl Exchange {
             },
             (Who::Command(number), what) if Some(number) == self.starter => {
                 asked |= *what == What::Byte;
-                asked && matches!(what, What::Byte | What::Answer(_) | What::Exited(_) | What::Killed)
+                asked
+                    && matches!(
+                        what,
+                        What::Byte | What::Answer(_) | What::Exited(_) | What::Killed
+                    )
             }
             _ => false,
         };
@@ -53,7 +57,10 @@ impl Exchange {
 
     /// The answers that the caller may have got, where the spec allows this trace.
     pub fn answers<'a>(&self, graph: &'a Graph, trace: &[Seen]) -> Vec<&'a str> {
-        let Some(events) = is_whole(trace, Some(self.maker)).then(|| self.events(trace)).flatten() else {
+        let Some(events) = is_whole(trace, Some(self.maker))
+            .then(|| self.events(trace))
+            .flatten()
+        else {
             return Vec::new();
         };
         let starts = |state: &Value| state["wanted"] == self.wanted;
@@ -94,7 +101,11 @@ impl Parent {
             // By itself, and not because the child has told anything or ended.
             (What::Signal(_), _) => when("ParentFails", |step| {
                 let queue = step.before["toParent"].as_array();
-                !queue.is_some_and(|queue| queue.iter().any(|message| message == "failed" || message == "closed"))
+                !queue.is_some_and(|queue| {
+                    queue
+                        .iter()
+                        .any(|message| message == "failed" || message == "closed")
+                })
             }),
             (What::Killed, _) => either(
                 one_of(&["ParentDies"]),
@@ -133,7 +144,9 @@ impl Parent {
 fn child(what: &What) -> Option<Event> {
     Some(match *what {
         What::Said("failed") => when("Fails", |step| {
-            step.after["toParent"].as_array().is_some_and(|queue| queue.iter().any(|message| message == "failed"))
+            step.after["toParent"]
+                .as_array()
+                .is_some_and(|queue| queue.iter().any(|message| message == "failed"))
         }),
         What::Said(said) => when("Sends", move |step| {
             step.after["toParent"].as_array().and_then(|queue| queue.last()) == Some(&json!(said))
@@ -147,7 +160,8 @@ fn child(what: &What) -> Option<Event> {
         // Without a word it goes only where nobody is there to hear what it says.
         What::Exited(_) => either(
             when("Dies", |step| {
-                let says = ["terminal", "mounted", "listener", "ready"].contains(&text(&step.before["script"][0]));
+                let says =
+                    ["terminal", "mounted", "listener", "ready"].contains(&text(&step.before["script"][0]));
                 says && matches!(text(&step.before["parent"]), "dead" | "failed")
             }),
             rests(has_ended),

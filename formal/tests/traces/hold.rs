@@ -60,7 +60,10 @@ pub fn is_whole(seen: &[Seen], maker: Option<usize>) -> bool {
     }
     let made = |seen: &&Seen| seen.what == What::Spawn && maker.map(Who::Command) == Some(seen.who);
     let children = seen.iter().filter(made).filter_map(|_| maker).map(Who::Child);
-    seen.iter().map(|seen| seen.who).chain(children).all(|who| over.contains(&who))
+    seen.iter()
+        .map(|seen| seen.who)
+        .chain(children)
+        .all(|who| over.contains(&who))
 }
 
 /// Whether the second could not have come first: one process does both, or the one is heard, read or made by the other.
@@ -76,7 +79,9 @@ fn is_bound(first: &Seen, second: &Seen) -> bool {
 
 /// A trace, for a person.
 pub fn told(trace: &[Seen]) -> String {
-    let lines = trace.iter().map(|seen| format!("  {:?} {:?}\n", seen.who, seen.what));
+    let lines = trace
+        .iter()
+        .map(|seen| format!("  {:?} {:?}\n", seen.who, seen.what));
     lines.collect()
 }
 
@@ -104,7 +109,12 @@ pub fn only_as_it_is(trace: &[Seen], accepts: impl Fn(&[Seen]) -> bool) -> usize
     let mut changed = 0;
     let mut refuse = |other: &[Seen], what: &str| {
         changed += 1;
-        assert!(!accepts(other), "accepted, {what}:\n{}of\n{}", told(other), told(trace));
+        assert!(
+            !accepts(other),
+            "accepted, {what}:\n{}of\n{}",
+            told(other),
+            told(trace)
+        );
     };
     for at in 0..trace.len() {
         let one = &trace[at];

@@ -37,18 +37,26 @@ impl Life {
     /// What of a trace belongs to it. The spec makes control group and process in one step: what is freed when there
     /// was no process it cannot tell.
     pub fn of(&self, seen: &[Seen]) -> Vec<Seen> {
-        let spawned = seen.iter().any(|seen| matches!(seen.who, Who::Command(number) if Some(number) == self.creator()) && seen.what == What::Spawn);
+        let spawned = seen.iter().any(|seen| {
+            matches!(seen.who, Who::Command(number) if Some(number) == self.creator())
+                && seen.what == What::Spawn
+        });
+        let begun = seen
+            .iter()
+            .any(|seen| matches!(seen.who, Who::Child(_)) && seen.what == What::ReadByte);
         let mut signalled = Vec::new();
         let belongs = |seen: &&Seen| match (seen.who, &seen.what) {
             (Who::Child(number), what) => {
                 let starts = self.asked[number] == "create" && *what == What::Exec;
-                Some(number) == self.creator() && (starts || is_end(what) || *what == What::Told)
+                Some(number) == self.creator() && (starts || is_end(what) || begun && *what == What::Told)
             }
             (Who::Command(number), What::Signal(_)) => {
                 signalled.push(number);
                 self.asked[number] != "exec"
             }
-            (Who::Command(number), What::Waited) => !signalled.contains(&number) && self.asked[number] == "run",
+            (Who::Command(number), What::Waited) => {
+                !signalled.contains(&number) && self.asked[number] == "run"
+            }
             (_, What::Free) => spawned,
             (_, What::Said(said)) => *said == "start",
             (_, What::Heard(_) | What::Answer(_)) => false,
@@ -56,12 +64,17 @@ impl Life {
         };
         let mut seen: Vec<Seen> = seen.iter().filter(belongs).cloned().collect();
         // `start`, and the program, are one step there. It is made unless the command undoes everything.
-        let undone: Vec<Who> = seen.iter().filter(|seen| seen.what == What::Free).map(|seen| seen.who).collect();
+        let undone: Vec<Who> = seen
+            .iter()
+            .filter(|seen| seen.what == What::Free)
+            .map(|seen| seen.who)
+            .collect();
         let undone = |who: Who| undone.contains(&who);
         let signalled = |who: &Who| matches!(who, Who::Command(number) if signalled.contains(number));
         seen.retain(|seen| match (seen.who, &seen.what) {
             (Who::Command(number), What::Said(_)) => {
-                matches!(self.asked[number], "create") || self.asked[number] == "run" && !(undone(seen.who) && signalled(&seen.who))
+                matches!(self.asked[number], "create")
+                    || self.asked[number] == "run" && !(undone(seen.who) && signalled(&seen.who))
             }
             _ => true,
         });
@@ -70,10 +83,17 @@ impl Life {
 
     /// The states in which all may be left, where the spec allows this trace.
     pub fn ends<'a>(&self, graph: &'a Graph, trace: &[Seen]) -> Vec<&'a Value> {
-        let events: Option<Vec<Event>> = trace.iter().enumerate().map(|(at, seen)| self.event(seen, &trace[at..])).collect();
+        let events: Option<Vec<Event>> = trace
+            .iter()
+            .enumerate()
+            .map(|(at, seen)| self.event(seen, &trace[at..]))
+            .collect();
         // No command ends before it has begun, unless it is killed.
         let begun = |number: usize| {
-            let own: Vec<&Seen> = trace.iter().filter(|seen| seen.who == Who::Command(number)).collect();
+            let own: Vec<&Seen> = trace
+                .iter()
+                .filter(|seen| seen.who == Who::Command(number))
+                .collect();
             own.len() > 1 || own.first().is_some_and(|seen| seen.what == What::Killed)
         };
         match events.filter(|_| is_whole(trace, self.creator()) && (0..self.asked.len()).all(begun)) {
@@ -92,8 +112,14 @@ impl Life {
             // Then it has nothing more to do.
             (_, What::Exists | What::Missing) if !is_last(seen, rest) => return None,
             ("kill" | "exec", What::Open) if is_last(seen, rest) => {
-                let killed = rest.iter().any(|later| later.who == seen.who && later.what == What::Killed);
-                if killed { either(begins("Look", op), refused(op)) } else { refused(op) }
+                let killed = rest
+                    .iter()
+                    .any(|later| later.who == seen.who && later.what == What::Killed);
+                if killed {
+                    either(begins("Look", op), refused(op))
+                } else {
+                    refused(op)
+                }
             }
             ("kill" | "exec", What::Open) => begins("Look", op),
             ("create" | "run", What::Exists) => rests(|state| state["dir"] != "none"),
@@ -139,18 +165,17 @@ fn begins(action: &'static str, op: &'static str) -> Event {
 /// What is refused without the lock is over before it begins.
 fn refused(op: &'static str) -> Event {
     Box::new(move |step| {
-        step.action.is_empty() && is_idle(step.before) && !step.could(|step| step.action == "Look" && step.after["op"]["c1"] == op)
+        step.action.is_empty()
+            && is_idle(step.before)
+            && !step.could(|step| step.action == "Look" && step.after["op"]["c1"] == op)
     })
 }
 
 fn child(what: &What) -> Option<Event> {
     Some(match what {
         What::Exec => one_of(&["BecomeProgram"]),
-        // Who has said why it cannot go on does nothing more: one that was told to, or whose creator has died.
-        What::Told => either(
-            one_of(&["OrphanEnds"]),
-            when("Exit", |step| step.before["proc"] != "waiting" || step.before["told"] == true),
-        ),
+        // Who was told to go on and has said why it cannot does nothing more.
+        What::Told => when("Exit", |step| step.before["told"] == true),
         What::Exited(_) | What::Killed => either(
             one_of(&["OrphanEnds", "Exit", "DieBySignal"]),
             rests(|state| state["proc"] == "dead" || state["dir"] == "none"),

@@ -10,8 +10,10 @@ pub fn everything(config: &mut Value) {
     config["process"]["terminal"] = json!(true);
     let mounts = config["mounts"].as_array_mut().unwrap();
     mounts.push(json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}));
-    mounts.push(json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-        "options": ["newinstance", "ptmxmode=0666", "mode=0620"]}));
+    mounts.push(
+        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+        "options": ["newinstance", "ptmxmode=0666", "mode=0620"]}),
+    );
     let kinds = ["createRuntime", "createContainer", "startContainer"];
     let hook = json!([{"path": "/bin/true"}]);
     config["hooks"] = kinds.into_iter().map(|kind| (kind, hook.clone())).collect();
@@ -22,9 +24,14 @@ pub fn everything(config: &mut Value) {
     namespaces.push(json!({"type": "user"}));
 }
 
+/// The specs' words for that.
+pub const EVERYTHING: [&str; 5] = ["userns", "terminal", "hooks", "proceed", "traced"];
+
 /// How often this was seen of a process.
 fn count(seen: &[Seen], who: Who, what: &What) -> usize {
-    seen.iter().filter(|seen| seen.who == who && seen.what == *what).count()
+    seen.iter()
+        .filter(|seen| seen.who == who && seen.what == *what)
+        .count()
 }
 
 /// A first process that ends by itself: the order of its steps and the messages with its runtime.
@@ -58,10 +65,19 @@ fn run_in_every_mixture() {
         let mut subject = Subject::of("run");
         subject.asks(&["nnp"], nnp);
         subject.asks(&["landlock"], landlock);
-        subject.asks(&["userns", "terminal", "hooks", "proceed"], all);
+        subject.asks(&EVERYTHING, all);
         subject.isolated.plan["filter"] = json!(if seccomp { "plain" } else { "none" });
-        for (step, is) in [("NoNewPrivileges", nnp), ("Landlock", landlock), ("Filter", seccomp), ("Terminal", all)] {
-            assert_eq!(count(&seen, Who::Child(0), &What::Step(step)), usize::from(is), "{step}");
+        for (step, is) in [
+            ("NoNewPrivileges", nnp),
+            ("Landlock", landlock),
+            ("Filter", seccomp),
+            ("Terminal", all),
+        ] {
+            assert_eq!(
+                count(&seen, Who::Child(0), &What::Step(step)),
+                usize::from(is),
+                "{step}"
+            );
         }
         assert_eq!(count(&seen, Who::Child(0), &What::Exec), 1);
         subject.holds(&seen, "ok", "program");
@@ -91,7 +107,10 @@ fn create_start_exec_kill_delete() {
     watch.command(None, &["delete"], &[]);
     watch.command(None, &["delete", "--force"], &[]);
     let seen = watch.finish().seen;
-    let asked = ["create", "create", "exec", "start", "start", "exec", "delete", "kill", "kill", "exec", "delete", "force"];
+    let asked = [
+        "create", "create", "exec", "start", "start", "exec", "delete", "kill", "kill", "exec", "delete",
+        "force",
+    ];
     let mut subject = Subject::of("create");
     subject.life.asked = asked.to_vec();
     subject.exchange.starter = Some(3);

@@ -80,7 +80,8 @@ impl Watched<'_> {
             let what = if call.pid == main {
                 self.of_command(call)
             } else if Some(call.pid) == child {
-                self.of_child(call).filter(|(what, _)| !is_program || is_end(what))
+                self.of_child(call)
+                    .filter(|(what, _)| !is_program || is_end(what))
             } else {
                 None
             };
@@ -88,14 +89,21 @@ impl Watched<'_> {
             is_program |= what == What::Exec;
             let number = self.number;
             seen.push(Seen {
-                who: if call.pid == main { Who::Command(number) } else { Who::Child(number) },
+                who: if call.pid == main {
+                    Who::Command(number)
+                } else {
+                    Who::Child(number)
+                },
                 what,
                 at,
                 by: (call.name.clone(), call.nth),
             });
         }
         // Who may trace it is decided anew at last, when it has changed its user.
-        let changed = seen.iter().position(|seen| seen.what == What::Step("Credentials")).unwrap_or(seen.len());
+        let changed = seen
+            .iter()
+            .position(|seen| seen.what == What::Step("Credentials"))
+            .unwrap_or(seen.len());
         let mut index = 0;
         seen.retain(|seen| {
             index += 1;
@@ -104,7 +112,8 @@ impl Watched<'_> {
         let looks = self.looks(calls, main);
         for seen in &mut seen {
             // What it finds of the first process it finds a moment later.
-            let decides = matches!(seen.what, What::Open | What::Lock) && seen.who == Who::Command(self.number);
+            let decides =
+                matches!(seen.what, What::Open | What::Lock) && seen.who == Who::Command(self.number);
             if let Some(look) = looks.iter().copied().find(|look| decides && *look > seen.at) {
                 seen.at = look;
             }
@@ -123,14 +132,25 @@ impl Watched<'_> {
     /// When a command that makes no container looks whether the first process of one lives: once, or not at all.
     fn looks(&self, calls: &[Call], main: u32) -> Vec<Moment> {
         let own: Vec<&Call> = calls.iter().filter(|call| call.pid == main).collect();
-        if own.iter().any(|call| matches!(self.of_command(call), Some((What::Make, _)))) {
+        if own
+            .iter()
+            .any(|call| matches!(self.of_command(call), Some((What::Make, _))))
+        {
             return Vec::new();
         }
-        let look = own.iter().position(|call| call.name == "openat" && call.has("\"/proc/") && call.has("/stat\""));
+        let look = own
+            .iter()
+            .position(|call| call.name == "openat" && call.has("\"/proc/") && call.has("/stat\""));
         let Some(look) = look else { return Vec::new() };
-        let read = own[look..].iter().find(|call| call.name == "read" && call.has("/stat>"));
+        let read = own[look..]
+            .iter()
+            .find(|call| call.name == "read" && call.has("/stat>"));
         let done = own[look].is_done();
-        vec![if done { read.map_or(own[look].left, |read| read.left) } else { own[look].left }]
+        vec![if done {
+            read.map_or(own[look].left, |read| read.left)
+        } else {
+            own[look].left
+        }]
     }
 
     fn of_command(&self, call: &Call) -> Option<(What, Moment)> {
@@ -150,7 +170,9 @@ impl Watched<'_> {
             "renameat" if done && call.has("\"starting\"") => What::ClaimStart,
             "clone3" if done && is_spawn(call) => return Some((What::Spawn, call.entered)),
             // To one that has ended meanwhile too.
-            "sendto" if done || call.result.contains("EPIPE") => return Some((What::Said(to_child(call.text())?), call.entered)),
+            "sendto" if done || call.result.contains("EPIPE") => {
+                return Some((What::Said(to_child(call.text())?), call.entered));
+            }
             "recvmsg" if call.result.starts_with("0 ") || call.result == "0" => What::Heard("closed"),
             "recvmsg" if done => What::Heard(from_child(call.text())?),
             "pidfd_send_signal" if done || call.result.contains("ESRCH") => {
@@ -173,8 +195,12 @@ impl Watched<'_> {
         let done = call.is_done();
         let fifo = |name: &str| call.has(&format!("/{}/{name}>", self.id));
         let what = match call.name.as_str() {
-            "sendto" | "sendmsg" if done => return Some((What::Said(from_child(call.text())?), call.entered)),
+            "sendto" | "sendmsg" if done => {
+                return Some((What::Said(from_child(call.text())?), call.entered));
+            }
             "recvfrom" if call.result == "0" && call.has("\"\", 1, ") => What::Heard("closed"),
+            // The other end had not read everything.
+            "recvfrom" if call.result.contains("ECONNRESET") => What::Heard("closed"),
             "recvfrom" if done => What::Heard(to_child(call.text())?),
             "read" if done && (fifo("start") || fifo("starting")) => What::ReadByte,
             "write" if done && fifo("result") => return Some((What::Told, call.entered)),
@@ -197,7 +223,13 @@ pub fn is_end(what: &What) -> bool {
 fn end(call: &Call) -> What {
     match call.name.as_str() {
         "killed" => What::Killed,
-        _ => What::Exited(call.words.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code")),
+        _ => What::Exited(
+            call.words
+                .split(' ')
+                .nth(1)
+                .and_then(|code| code.parse().ok())
+                .expect("a code"),
+        ),
     }
 }
 

@@ -50,7 +50,10 @@ pub fn parse(text: &str) -> Vec<Call> {
         let pid = pid.parse().expect("a process's number");
         let time = time.replace('.', "").parse().expect("microseconds");
         // A call in one line was left before the next one.
-        if let Some(last) = calls.last_mut().filter(|last| last.left.1 + 1 == number && !open.contains_key(&last.pid)) {
+        if let Some(last) = calls
+            .last_mut()
+            .filter(|last| last.left.1 + 1 == number && !open.contains_key(&last.pid))
+        {
             last.left.0 = time;
         }
         if let Some(rest) = rest.strip_prefix("<... ") {

@@ -90,7 +90,9 @@ impl Subject {
     /// The spec Handshake alone.
     pub fn exchanges(&self, seen: &[Seen], answer: &str) {
         only_as_it_is(&self.exchange.of(seen), |trace| {
-            self.exchange.answers(shared("Handshake"), trace).contains(&answer)
+            self.exchange
+                .answers(shared("Handshake"), trace)
+                .contains(&answer)
         });
     }
 
