@@ -253,7 +253,7 @@ fn create_is_killed() {
         |seen, _| hold(&create.subject(), seen),
     );
     create.each(&bed, Blow::KillChild, &[What::ReadByte, What::Exec], |seen, _| {
-        hold(&create.subject(), seen)
+        hold(&create.subject(), seen);
     });
 }
 
@@ -272,7 +272,7 @@ fn run_is_killed() {
     subject.asks(&EVERYTHING, true);
     run.each(&bed, Blow::Kill, &[], |seen, _| hold(&subject, seen));
     run.each(&bed, Blow::ErrorOfChild, &[What::Said("ready")], |seen, _| {
-        hold(&subject, seen)
+        hold(&subject, seen);
     });
 }
 
