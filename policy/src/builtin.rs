@@ -25,7 +25,7 @@ static ALL: [BuiltIn; 5] = [
         kind: Kind::Seccomp,
         name: "default",
         text: include_str!("../data/seccomp-default.json"),
-        sha256: "cfc0332e6e323e161d081b5b72d9bc9904d3421372ce336639ff192fdc23e831",
+        sha256: "4f38f2f72323d975202a7a7bbd8d7cc98b3b8a526fca65798be5deadb000faac",
         resolved: Some(include_str!("../data/resolved/seccomp-default.json")),
     },
     BuiltIn {

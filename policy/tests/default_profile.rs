@@ -105,6 +105,13 @@ fn git_works() {
 }
 
 #[test]
+fn programs_that_drop_capabilities_first_work() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let Some(ip) = on_the_host("ip") else { return };
+    works(&sandbox, &[&ip, "address", "show", "lo"], "LOOPBACK");
+}
+
+#[test]
 fn a_c_compiler_and_make_work() {
     let Some(mut sandbox) = Sandbox::new() else {
         return;
