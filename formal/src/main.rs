@@ -9,6 +9,9 @@ use nucleus_formal::graph::Graph;
 use nucleus_formal::report::code_table;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Checks the TLA+ specs in formal/.
 #[derive(Debug, Parser)]
 struct Arguments {

@@ -1,6 +1,6 @@
 //! SANY and TLC, from the pinned Python package that carries them.
 
-use crate::model::{Ask, Model, home};
+use crate::model::{Ask, Model, home, specs};
 use crate::verdict::{Outcome, Verdict};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -11,6 +11,9 @@ use std::process::{Command, Output};
 #[derive(Debug, Clone)]
 pub struct Tlc {
     jar: PathBuf,
+    /// The tools' classes as a Java machine keeps them: a third of what a short run takes. Java goes without where the
+    /// file is not there or is another version's.
+    classes: PathBuf,
 }
 
 /// What a complete run has covered.
@@ -56,7 +59,36 @@ impl Tlc {
             }
         }
         ensure!(jar.exists(), "{} is not there", jar.display());
-        Ok(Self { jar })
+        let tlc = Self {
+            jar,
+            classes: directory.join("classes.jsa"),
+        };
+        if !tlc.classes.exists() {
+            tlc.keep_classes().context("keep TLC's classes")?;
+        }
+        Ok(tlc)
+    }
+
+    /// Writes the file of classes, by a run on the smallest spec.
+    fn keep_classes(&self) -> Result<()> {
+        let scratch = tempfile::tempdir()?;
+        // Aside, then renamed, as above.
+        let fresh = self.classes.with_extension(std::process::id().to_string());
+        let mut archive = OsString::from("-XX:ArchiveClassesAtExit=");
+        archive.push(&fresh);
+        let mut command = Command::new("java");
+        command
+            .arg(archive)
+            .arg("-XX:+UseSerialGC")
+            .arg("-cp")
+            .arg(&self.jar);
+        command.args(["tlc2.TLC", "-metadir"]).arg(scratch.path());
+        command.arg("Sandbox.tla").current_dir(specs());
+        command.output()?;
+        if fresh.exists() {
+            std::fs::rename(&fresh, &self.classes)?;
+        }
+        Ok(())
     }
 
     fn java(&self, class: &str, scratch: &Path) -> Command {
@@ -66,9 +98,12 @@ impl Tlc {
         let mut temporary = OsString::from("-Djava.io.tmpdir=");
         temporary.push(scratch);
         command.arg(temporary);
+        let mut classes = OsString::from("-XX:SharedArchiveFile=");
+        classes.push(&self.classes);
         // Small heaps and no second compiler: most runs take a second or two.
         command
-            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx2g", "-cp"])
+            .arg(classes)
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx1g", "-cp"])
             .arg(&self.jar)
             .arg(class);
         command
@@ -109,7 +144,8 @@ impl Tlc {
         let config = scratch.path().join("asked.cfg");
         std::fs::write(&config, model.configuration(ask)?)?;
         let mut command = self.java("tlc2.TLC", scratch.path());
-        command.args(["-workers", "1", "-metadir"]);
+        // Liveness once, at the end: the graphs are small.
+        command.args(["-workers", "1", "-lncheck", "final", "-metadir"]);
         command
             .arg(scratch.path().join("states"))
             .arg("-config")
