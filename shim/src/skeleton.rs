@@ -202,7 +202,7 @@ pub fn write(made: &[(PathBuf, Made)], root: &Path) -> Result<(), (PathBuf, io::
     result
 }
 
-/// What of a root directory is not as [`write`] makes it: a line for each path.
+/// What of a root directory is not as [`write()`] makes it: a line for each path.
 ///
 /// # Errors
 /// The path that could not be read.
