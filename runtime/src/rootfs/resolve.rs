@@ -1,4 +1,4 @@
-//! Finding and creating paths inside the root file system, with `openat2(2)`; [`lookup`](super::lookup) decides what is
+//! Finding and creating paths inside the root file system, with `openat2(2)`; [`lookup`] decides what is
 //! asked, this carries it out.
 
 use super::lookup::{self, Answer, Ask, Failed, Lookup};
