@@ -176,7 +176,7 @@ const ATTACKS: [(&str, [i32; 5]); 36] = [
     ("raw ICMPv6 socket, for router advertisements", [EPERM, EPERM, EPERM, EPERM, EAFNOSUPPORT]),
     ("packet socket", [ENOSYS, ENOSYS, EPERM, EPERM, EPERM]),
     ("flush the rules", [NFT, NFT, EPERM, EPERM, EPERM]),
-    ("add an address", [EPERM; 5]),
+    ("add an address", [EPERM, EPERM, EPERM, EACCES, EACCES]),
     ("spoofed source", [EPERM, EPERM, EPERM, EADDRNOTAVAIL, EADDRNOTAVAIL]),
     ("UDP-Lite", [ENOSYS, ENOSYS, EPERM, EPERM, EPERM]),
     ("UDP-Lite by IPv6", [ENOSYS, ENOSYS, EPERM, EPERM, EPERM]),
