@@ -17,8 +17,7 @@ def attack(name, attempt):
         attempt()
         found = 0
     except subprocess.CalledProcessError as error:
-        said = {b"not permitted": errno.EPERM, b"Permission denied": errno.EACCES}
-        found = next((number for text, number in said.items() if text in error.stderr), error.returncode or 255)
+        found = errno.EPERM if b"not permitted" in error.stderr else error.returncode or 255
     except TimeoutError:
         found = errno.ETIMEDOUT
     except OSError as error:
