@@ -45,7 +45,8 @@ fn list_shows_running_stopped_and_damaged_containers() {
         "no state directory yet"
     );
     let running = host.running(|config| config["annotations"] = json!({"a": "b"}));
-    let damaged = host.id();
+    // Behind the other in the order of the list.
+    let damaged = format!("{running}-damaged");
     fs::create_dir(host.root().join(&damaged)).unwrap();
     fs::write(host.root().join(&damaged).join("init"), "{").unwrap();
     fs::write(host.root().join("a file"), "").unwrap();
