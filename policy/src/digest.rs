@@ -16,6 +16,17 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// One that is written in the code.
+    ///
+    /// # Panics
+    /// It is none; where the value is a constant, that stops the build.
+    pub(crate) const fn known(text: &str) -> Self {
+        match hex(text.as_bytes()) {
+            Some(bytes) => Self(bytes),
+            None => panic!("not a SHA-256 digest"),
+        }
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -51,26 +62,36 @@ impl FromStr for Digest {
 
     /// Takes 64 hexadecimal digits of either case, with or without `sha256:` before them.
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let wrong = || NotADigest(text.to_owned());
-        let hex = text.strip_prefix("sha256:").unwrap_or(text).as_bytes();
-        if hex.len() != 64 {
-            return Err(wrong());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = digit(pair[0])
-                .zip(digit(pair[1]))
-                .map(|(high, low)| high << 4 | low)
-                .ok_or_else(wrong)?;
-        }
-        Ok(Self(bytes))
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        hex(digits.as_bytes())
+            .map(Self)
+            .ok_or_else(|| NotADigest(text.to_owned()))
     }
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+const fn hex(digits: &[u8]) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    let mut at = 0;
+    while at < bytes.len() {
+        match (digit(digits[2 * at]), digit(digits[2 * at + 1])) {
+            (Some(high), Some(low)) => bytes[at] = high << 4 | low,
+            _ => return None,
+        }
+        at += 1;
+    }
+    Some(bytes)
+}
+
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -29,13 +29,9 @@ pub(crate) fn read(kind: Kind, choice: &Choice, pins_required: bool) -> Result<V
         Origin::BuiltIn(name) => {
             let found =
                 builtin::find(kind, name).ok_or_else(|| Problem::unknown("built-in policy", *name))?;
-            let digest = found
-                .sha256
-                .parse()
-                .unwrap_or_else(|_| Digest::of(found.text.as_bytes()));
             Ok(Verified {
                 text: Cow::Borrowed(found.text),
-                digest: hold(digest, choice.pin, false)?,
+                digest: hold(found.digest, choice.pin, false)?,
                 built_in: Some(found),
             })
         }
