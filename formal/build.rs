@@ -1,5 +1,5 @@
-//! Writes the modules in which the comparisons of `bindings/` meet the code: `shipped.rs` the libraries' own, and
-//! `mutants.rs` a copy of each file of decisions for each of its mutants in `mutants/code/`. A substitution that does
+//! Writes the modules in which the comparisons of `bindings/` meet the code: `shipped.rs` the libraries' own, of which
+//! `comparisons.rs` is a table, and `mutants.rs` a copy of each file of decisions for each of its mutants in `mutants/code/`. A substitution that does
 //! not apply exactly once stops the build, and so does a mutant that does not compile: neither is a kill.
 //! A file names what it uses of its library by `crate::`, for which a copy says the library's name.
 
@@ -111,6 +111,9 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let (mut shipped, mut mutants) = (String::new(), String::new());
     let mut table = String::from("pub(crate) const BOUND: &[nucleus_formal::binding::Bound] = &[\n");
+    let mut comparisons = String::from("const COMPARISONS: &[(&str, &[Property])] = &[\n");
+    println!("cargo:rerun-if-changed=src/lib.rs");
+    let formatted = fs::read_to_string(home.join("src/lib.rs")).expect("read");
     for code in &CODE {
         let Code {
             name,
@@ -118,6 +121,11 @@ fn main() {
             module,
             ..
         } = code;
+        assert!(
+            formatted.contains(&format!("    mod {name};\n")),
+            "bindings/{name}.rs: cargo fmt does not find it: src/lib.rs does not name it among the bindings"
+        );
+        let _ = writeln!(comparisons, "({:?}, {name}::binding::PROPERTIES),", code.file);
         let code_is = format!("pub mod code {{ pub use {library}::{module}::*; }}");
         shipped.push_str(&meeting(
             name,
@@ -129,7 +137,9 @@ fn main() {
         table.push_str(&row);
     }
     table.push_str("];\n");
+    comparisons.push_str("];\n");
     fs::write(out.join("shipped.rs"), shipped).expect("write");
+    fs::write(out.join("comparisons.rs"), comparisons).expect("write");
     fs::write(out.join("mutants.rs"), mutants + &table).expect("write");
 }
 

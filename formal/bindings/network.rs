@@ -37,12 +37,12 @@ fn joined() -> Vec<&'static str> {
 
 /// Every order in which two can be made at the same time.
 fn at_once(one: &[&'static str], other: &[&'static str]) -> Vec<Vec<&'static str>> {
-    let (Some((first, one_left)), Some((second, other_left))) = (one.split_first(), other.split_first()) else {
+    let (Some((first, one_left)), Some((second, other_left))) = (one.split_first(), other.split_first())
+    else {
         return vec![[one, other].concat()];
     };
     let ahead = |step: &'static str, rest: Vec<Vec<&'static str>>| {
-        rest.into_iter()
-            .map(move |rest| [&[step][..], &rest].concat())
+        rest.into_iter().map(move |rest| [&[step][..], &rest].concat())
     };
     ahead(first, at_once(one_left, other))
         .chain(ahead(second, at_once(one, other_left)))
@@ -64,7 +64,10 @@ fn of_a_user() -> Vec<Vec<&'static str>> {
         Kept::Connection => vec!["Claim", "List", "Connect", "Publish"],
     });
     let kept: Vec<_> = steps.collect();
-    let without = kept.iter().position(|step| *step == "Claim").unwrap_or(kept.len());
+    let without = kept
+        .iter()
+        .position(|step| *step == "Claim")
+        .unwrap_or(kept.len());
     let before = [inside(), kept[..without].to_vec()].concat();
     let all = at_once(&before, &["Note", "MakeTable"]).into_iter();
     all.map(|before| [&before, &kept[without..]].concat()).collect()
@@ -103,8 +106,12 @@ fn made() -> Agrees {
     let making = states.filter(|(_, state)| state["front"] == "making");
     let spec: BTreeSet<usize> = making.map(|(index, _)| index).collect();
     assert!(spec.len() > 50, "{}", spec.len());
-    same(&seen.len(), &spec.len(), || "states in which a network is being made".into())?;
-    holds(seen == spec, || "other states in which a network is being made".into())
+    same(&seen.len(), &spec.len(), || {
+        "states in which a network is being made".into()
+    })?;
+    holds(seen == spec, || {
+        "other states in which a network is being made".into()
+    })
 }
 
 /// What takes a part back, and whether it is there.
@@ -167,7 +174,9 @@ fn taken_back() -> Agrees {
             && end["netns"] == "none"
             && end["ports"] == "none"
             && (others || end["link"] == "none" && end["table"] == "none");
-        holds(gone, || format!("{TAKE_DOWN:?} and {LAST:?} leave {end} of {state}"))?;
+        holds(gone, || {
+            format!("{TAKE_DOWN:?} and {LAST:?} leave {end} of {state}")
+        })?;
     }
     // By who has made it and by who comes after: each that can be there.
     assert_eq!(seen.len(), 29, "{seen:?}");

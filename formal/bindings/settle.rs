@@ -51,9 +51,7 @@ fn permitted(state: &Value, now: Instant) -> Permitted {
     let mut permitted = Permitted::default();
     let life = state["life"].as_object().expect("a function");
     let there = life.iter().filter(|(_, life)| **life != 0);
-    let there: Vec<_> = there
-        .map(|(word, life)| (address(word), units(life)))
-        .collect();
+    let there: Vec<_> = there.map(|(word, life)| (address(word), units(life))).collect();
     permitted.change(&there, now);
     permitted
 }
@@ -95,7 +93,8 @@ fn every_answer() -> Agrees {
             for edge in edges.filter(|edge| ["Answered", "Lost"].contains(&edge.action.as_str())) {
                 let after = &graph.states[edge.target];
                 let rules = permitted(before, now);
-                let settle = |answer: &Option<Answer>| settle(std::slice::from_ref(answer), &[], &[], &rules, now);
+                let settle =
+                    |answer: &Option<Answer>| settle(std::slice::from_ref(answer), &[], &[], &rules, now);
                 let asked = before["upstream"] == "permitted";
                 let place = || format!("{} in {before}", edge.action);
                 if edge.action == "Lost" {
@@ -113,7 +112,11 @@ fn every_answer() -> Agrees {
                 if !waits {
                     same(&settled.wanted, &vec![], place)?;
                     let outcome = one(settled.told(true));
-                    same(&(outcome.verdict == Verdict::Filtered), &(word == "private"), place)?;
+                    same(
+                        &(outcome.verdict == Verdict::Filtered),
+                        &(word == "private"),
+                        place,
+                    )?;
                     if asked {
                         same(&says(&outcome), &heard(before, after), place)?;
                     }
@@ -130,13 +133,7 @@ fn every_answer() -> Agrees {
 }
 
 /// The transaction is made, or it is refused.
-fn transaction(
-    graph: &Graph,
-    at: usize,
-    came: &Option<Answer>,
-    rules: &Permitted,
-    now: Instant,
-) -> Agrees {
+fn transaction(graph: &Graph, at: usize, came: &Option<Answer>, rules: &Permitted, now: Instant) -> Agrees {
     let before = &graph.states[at];
     let mut ends = 0;
     for edge in &graph.edges[at] {
@@ -155,16 +152,14 @@ fn transaction(
         let word = text(&before["pending"]);
         let spec = units(&after["life"][word]);
         let margin = if made { MARGIN } else { Duration::ZERO };
-        let life = rules.until(address(word)).map_or(Duration::ZERO, |until| until - now);
+        let life = rules
+            .until(address(word))
+            .map_or(Duration::ZERO, |until| until - now);
         same(&life, &(spec + margin), place)?;
         let outcome = one(settled.told(made));
         same(&(outcome.verdict == Verdict::Failed), &!made, place)?;
         if before["upstream"] == "permitted" {
-            same(
-                &says(&outcome),
-                &heard(before, after).filter(|_| made),
-                place,
-            )?;
+            same(&says(&outcome), &heard(before, after).filter(|_| made), place)?;
         }
         holds(outcome.filtered.is_empty(), place)?;
     }
@@ -190,7 +185,8 @@ fn several_answers() -> Agrees {
         for first in &answers {
             for second in &answers {
                 let both = || settle(&[first.clone(), second.clone()], &[], &[], &rules, now);
-                let alone = |answer: &Option<Answer>| settle(std::slice::from_ref(answer), &[], &[], &rules, now);
+                let alone =
+                    |answer: &Option<Answer>| settle(std::slice::from_ref(answer), &[], &[], &rules, now);
                 let place = || format!("{first:?} with {second:?} where {four:?} and {six:?} are left");
                 let mut wanted: Vec<(IpAddr, Duration)> = Vec::new();
                 for (address, lasts) in [alone(first).wanted, alone(second).wanted].concat() {

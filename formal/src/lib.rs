@@ -18,17 +18,20 @@ pub mod verdict;
 pub mod wish;
 
 // Never compiled here: it is how `cargo fmt` finds the comparisons, which `build.rs` has compiled once with the shipped
-// code and once with each mutant of it.
+// code and once with each mutant of it, and which refuses to build where one is missing here.
 #[cfg(false)]
 #[path = "../bindings"]
 mod bindings {
     mod address;
+    mod cache;
     mod cleanup;
     mod lifecycle;
     mod lookup;
     mod mode;
+    mod network;
     mod order;
     mod protocol;
     mod reach;
+    mod settle;
     mod tree;
 }

@@ -74,39 +74,42 @@ impl Tlc {
         let scratch = tempfile::tempdir()?;
         // Aside, then renamed, as above.
         let fresh = self.classes.with_extension(std::process::id().to_string());
-        let mut archive = OsString::from("-XX:ArchiveClassesAtExit=");
-        archive.push(&fresh);
-        let mut command = Command::new("java");
+        let mut command = self.java("ArchiveClassesAtExit", &fresh, "tlc2.TLC", scratch.path());
         command
-            .arg(archive)
-            .arg("-XX:+UseSerialGC")
-            .arg("-cp")
-            .arg(&self.jar);
-        command.args(["tlc2.TLC", "-metadir"]).arg(scratch.path());
-        command.arg("Sandbox.tla").current_dir(specs());
-        command.output()?;
+            .arg("-metadir")
+            .arg(scratch.path().join("states"))
+            .arg("Sandbox.tla")
+            .current_dir(specs())
+            .output()?;
         if fresh.exists() {
             std::fs::rename(&fresh, &self.classes)?;
         }
         Ok(())
     }
 
-    fn java(&self, class: &str, scratch: &Path) -> Command {
+    /// Java on a class of the archive, with what to do about a file of classes.
+    fn java(&self, about: &str, classes: &Path, class: &str, scratch: &Path) -> Command {
+        let option = |name: &str, path: &Path| {
+            let mut option = OsString::from(name);
+            option.push("=");
+            option.push(path);
+            option
+        };
         let mut command = Command::new("java");
         // Both tools unpack the standard modules into the temporary directory, where another run would find
         // them half written.
-        let mut temporary = OsString::from("-Djava.io.tmpdir=");
-        temporary.push(scratch);
-        command.arg(temporary);
-        let mut classes = OsString::from("-XX:SharedArchiveFile=");
-        classes.push(&self.classes);
+        command.arg(option("-Djava.io.tmpdir", scratch));
+        command.arg(option(&format!("-XX:{about}"), classes));
         // Small heaps and no second compiler: most runs take a second or two.
         command
-            .arg(classes)
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx1g", "-cp"])
             .arg(&self.jar)
             .arg(class);
         command
+    }
+
+    fn tool(&self, class: &str, scratch: &Path) -> Command {
+        self.java("SharedArchiveFile", &self.classes, class, scratch)
     }
 
     /// Parses a module with SANY, which is stricter than both checkers.
@@ -116,7 +119,7 @@ impl Tlc {
     pub fn parse(&self, model: &Model) -> Result<()> {
         let scratch = tempfile::tempdir().context("a directory for SANY")?;
         let output = self
-            .java("tla2sany.SANY", scratch.path())
+            .tool("tla2sany.SANY", scratch.path())
             .arg(format!("{}.tla", model.name))
             .current_dir(&model.directory)
             .output()?;
@@ -143,7 +146,7 @@ impl Tlc {
         let scratch = tempfile::tempdir().context("a directory for TLC")?;
         let config = scratch.path().join("asked.cfg");
         std::fs::write(&config, model.configuration(ask)?)?;
-        let mut command = self.java("tlc2.TLC", scratch.path());
+        let mut command = self.tool("tlc2.TLC", scratch.path());
         // Liveness once, at the end: the graphs are small.
         command.args(["-workers", "1", "-lncheck", "final", "-metadir"]);
         command

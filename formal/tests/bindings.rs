@@ -2,42 +2,21 @@
 //! `nucleus-formal check`.
 
 use nucleus_formal::binding::Property;
+use nucleus_formal::parallel;
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
-
-fn agree(properties: &[Property]) {
-    for (name, property) in properties {
-        let outcome = property();
-        assert!(outcome.is_ok(), "{name}: {}", outcome.unwrap_err());
-    }
-}
+include!(concat!(env!("OUT_DIR"), "/comparisons.rs"));
 
 #[test]
-fn commands_are_decided_as_the_spec_lifecycle_says() {
-    agree(lifecycle::binding::PROPERTIES);
-}
-
-#[test]
-fn messages_are_answered_as_the_spec_handshake_says() {
-    agree(protocol::binding::PROPERTIES);
-}
-
-#[test]
-fn steps_are_ordered_as_the_spec_isolation_says() {
-    agree(order::binding::PROPERTIES);
-}
-
-#[test]
-fn mount_trees_are_made_as_the_spec_filesystem_says() {
-    agree(tree::binding::PROPERTIES);
-}
-
-#[test]
-fn paths_are_found_and_made_as_the_spec_filesystem_says() {
-    agree(lookup::binding::PROPERTIES);
-}
-
-#[test]
-fn requests_are_decided_as_the_spec_policy_says() {
-    agree(mode::binding::PROPERTIES);
+fn the_code_decides_as_the_specs_say() {
+    let all = COMPARISONS
+        .iter()
+        .flat_map(|(file, properties)| properties.iter().map(move |property| (file, property)));
+    let all: Vec<_> = all.collect();
+    assert!(all.len() > COMPARISONS.len(), "{}", all.len());
+    let found = parallel::map(&all, |(file, (name, property))| {
+        property().err().map(|told| format!("{file}, {name}: {told}"))
+    });
+    let wrong: Vec<String> = found.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

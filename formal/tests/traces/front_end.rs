@@ -98,6 +98,13 @@ impl House {
         deeds
     }
 
+    /// What `nucleus run` calls with this network when nobody disturbs it.
+    fn run(&self, network: &str) -> Vec<Vec<Call>> {
+        let mut straces = self.straces();
+        straces.command(&[], &mut self.make(&["run"], network, &["true"]));
+        straces.finish()
+    }
+
     /// The commands of the runtime that were called for this sandbox, and what was seen of them.
     fn runtimes(&self, calls: &[Vec<Call>]) -> (Vec<&'static str>, Vec<Seen>) {
         let state = self.root.join("runtime");
@@ -163,9 +170,7 @@ fn subject(creator: &'static str) -> Subject {
 fn a_run_takes_back_what_it_makes() {
     let Some(house) = House::new() else { return };
     for network in ["none", "bridge"] {
-        let mut straces = house.straces();
-        straces.command(&[], &mut house.make(&["run"], network, &["true"]));
-        let calls = straces.finish();
+        let calls = house.run(network);
         let deeds = house.deeds(&calls);
         only_as_it_is(network, &[], &deeds);
         assert_eq!(
@@ -193,9 +198,7 @@ fn a_run_takes_back_what_it_makes() {
 fn a_run_is_killed_before_each_step() {
     let Some(house) = House::new() else { return };
     for network in ["none", "bridge"] {
-        let mut straces = house.straces();
-        straces.command(&[], &mut house.make(&["run"], network, &["true"]));
-        let whole = straces.finish().remove(0);
+        let whole = house.run(network).remove(0);
         let deeds = house.deeds(std::slice::from_ref(&whole));
         let own = deeds.iter().filter(|done| !matches!(done.deed, Deed::Exited(_)));
         let steps: Vec<_> = own
