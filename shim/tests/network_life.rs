@@ -166,28 +166,19 @@ fn what_a_killed_one_has_left_does_not_lead_to_who_has_its_addresses_next() {
     assert_eq!(bed.world.sh(&ask), "inside\ninside\nrefused\n", "{}", table());
     assert!(!table().contains(&format!("{had} . 10.99.1.1")), "{}", table());
     assert!(table().contains(&format!("{had} . 10.99.2.1")), "{}", table());
+    let sweep = |root: &str| {
+        let mut run = bed.host.command(NUCLEUS);
+        run.arg("--root")
+            .arg(bed.place.path(root))
+            .args(["run", "--", "true"]);
+        assert!(run.status().expect("nucleus").success(), "{root}");
+    };
     for (child, root) in [(&mut next, "c"), (&mut other, "a")] {
         child.kill().expect("SIGKILL");
         child.wait().expect("wait");
-        let mut sweep = bed.host.command(NUCLEUS);
-        sweep.arg("--root").arg(bed.place.path(root));
-        assert!(
-            sweep
-                .args(["run", "--", "true"])
-                .status()
-                .expect("nucleus")
-                .success()
-        );
+        sweep(root);
     }
-    let mut sweep = bed.host.command(NUCLEUS);
-    sweep.arg("--root").arg(bed.place.path("b"));
-    assert!(
-        sweep
-            .args(["run", "--", "true"])
-            .status()
-            .expect("nucleus")
-            .success()
-    );
+    sweep("b");
     bed.expect_clean();
 }
 
