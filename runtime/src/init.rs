@@ -117,14 +117,8 @@ impl Init<'_> {
 
     fn rootfs_step(&mut self, step: &Step) -> Result<(), Fault> {
         match step {
-            Step::InheritedPropagation(propagation) => {
-                let root = rustix::fs::open(
-                    c"/",
-                    rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-                    rustix::fs::Mode::empty(),
-                )
-                .call("open /")?;
-                crate::rootfs::set_propagation(root.as_fd(), *propagation).call("mount_setattr /")
+            Step::InheritedPropagation { propagation, whole } => {
+                crate::rootfs::set_inherited_propagation(*propagation, *whole)
             }
             Step::Root(root) => {
                 // Modes of devices and directories are the plan's own: the caller's mask must not cut them.
@@ -160,7 +154,8 @@ impl Init<'_> {
             Step::PivotRoot {
                 chroot: false,
                 shared,
-            } => self.rootfs()?.pivot(*shared),
+                whole,
+            } => self.rootfs()?.pivot(*shared, *whole),
             Step::ReadonlyRoot => self.rootfs()?.make_readonly(),
             Step::RootPropagation(propagation) => self.rootfs()?.set_propagation(*propagation),
             _ => self.process_step(step),

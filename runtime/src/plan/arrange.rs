@@ -35,7 +35,7 @@ pub(super) fn check_tree<'a>(
 fn tree_kind_of(step: &Step) -> Option<tree::Kind> {
     use tree::Kind as K;
     Some(match step {
-        Step::InheritedPropagation(_) => K::Inherited,
+        Step::InheritedPropagation { .. } => K::Inherited,
         Step::Root(_) => K::Root,
         Step::Mount(_)
         | Step::CgroupMount(_)

@@ -23,7 +23,12 @@ pub(super) fn root_and_mounts(
         shared,
     } = tree::propagations(propagation, builder.request.no_pivot);
 
-    builder.steps.push(Step::InheritedPropagation(inherited));
+    // In a chroot(2) nobody makes a user namespace (user_namespaces(7)): who has a new one is not in any.
+    let whole = !builder.has_new_namespace(oci::LinuxNamespaceType::User);
+    builder.steps.push(Step::InheritedPropagation {
+        propagation: inherited,
+        whole,
+    });
     // The final slash makes the kernel refuse what is not a directory.
     let path = c_string(root.join("").into_os_string())?;
     let source = builder.parent_opens_sources().then(|| {
@@ -68,6 +73,7 @@ pub(super) fn root_and_mounts(
     builder.steps.push(Step::PivotRoot {
         chroot: builder.request.no_pivot,
         shared,
+        whole,
     });
     if let Some(propagation) = propagation {
         // The root only: what lay below was set with the inherited tree, and mounts may have words of their own.

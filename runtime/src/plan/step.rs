@@ -93,7 +93,12 @@ pub enum Step {
     /// Bring up the loopback interface of a new network namespace.
     LoopbackUp,
     /// Set the propagation of the inherited mount tree, so that nothing leaks to the host.
-    InheritedPropagation(Propagation),
+    InheritedPropagation {
+        /// How.
+        propagation: Propagation,
+        /// Of the whole mount namespace, also from within a `chroot(2)`.
+        whole: bool,
+    },
     /// Attach a private copy of the root file system.
     Root(Root),
     /// Take the root of the joined mount namespace as the root file system (`exec`).
@@ -131,6 +136,8 @@ pub enum Step {
         chroot: bool,
         /// The inherited mounts were left shared with the host.
         shared: bool,
+        /// The host's is the whole mount namespace, also from within a `chroot(2)`.
+        whole: bool,
     },
     /// Make the root mount read-only.
     ReadonlyRoot,
@@ -267,7 +274,7 @@ impl fmt::Display for Step {
             Self::Hostname(name) => write!(f, "set hostname {name}"),
             Self::Domainname(name) => write!(f, "set domainname {name}"),
             Self::LoopbackUp => f.write_str("bring up the loopback interface"),
-            Self::InheritedPropagation(_) => f.write_str("set the propagation of the host's mounts"),
+            Self::InheritedPropagation { .. } => f.write_str("set the propagation of the host's mounts"),
             Self::Root(root) => {
                 let path = root.path.to_string_lossy();
                 write!(f, "mount root file system {}", path.trim_end_matches('/'))

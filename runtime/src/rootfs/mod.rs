@@ -2,6 +2,7 @@
 //! a path that the container could have changed since it was looked at.
 
 pub mod cgroupfs;
+pub mod chroot;
 pub mod copy_up;
 pub mod device;
 pub mod hide;
@@ -17,7 +18,7 @@ use mount::Propagation;
 use nucleus_sys::mount::{MountAttr, mount_setattr};
 use resolve::{Kind, LastParent};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use setup_fd::SetupFd;
@@ -135,7 +136,7 @@ impl Rootfs {
     /// # Errors
     /// The failed call.
     pub fn write_proc(&mut self, path: &str, value: &[u8]) -> Result<(), Fault> {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        use rustix::fs::{ResolveFlags, openat2};
         let proc = self.procfs()?;
         let file = openat2(
             proc,
@@ -202,6 +203,19 @@ fn clone_mount(fd: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<SetupF
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     open_tree(fd, c"", flags).map(SetupFd::from)
+}
+
+/// Sets how events of the tree that was inherited from the host propagate; with `whole` that is all of it, also from
+/// within a `chroot(2)`.
+///
+/// # Errors
+/// The failed call.
+pub fn set_inherited_propagation(propagation: Propagation, whole: bool) -> Result<(), Fault> {
+    let before = whole.then(chroot::Before::leave).transpose()?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = openat(CWD, c"/", flags, Mode::empty()).call("open /")?;
+    set_propagation(root.as_fd(), propagation).call("mount_setattr /")?;
+    before.map_or(Ok(()), chroot::Before::restore)
 }
 
 /// Sets how events of the mount at a descriptor propagate. `mount_setattr(2)`.
