@@ -9,6 +9,7 @@ use nucleus_shim::adapt::Loss;
 use nucleus_shim::delegation::Cgroups;
 use nucleus_shim::facts::{Facts, Runtime};
 use nucleus_shim::request::{Mode, Network, Request};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,16 +31,24 @@ fn requests() -> Vec<(Value, Request, Facts)> {
     let modes = [Mode::Agent, Mode::StrictAgent, Mode::Production];
     let roots = ["none", "plain", "attested"];
     for mode in modes {
-        for bits in 0..1 << 7 {
+        for bits in 0..1 << 8 {
             let bit = |at: u32| bits >> at & 1 == 1;
-            let [consent, host, host_consent, user, asked, cgroups, landlock] =
-                [0, 1, 2, 3, 4, 5, 6].map(bit);
+            let [
+                consent,
+                host,
+                host_consent,
+                user,
+                asked,
+                cgroups,
+                landlock,
+                userns,
+            ] = [0, 1, 2, 3, 4, 5, 6, 7].map(bit);
             for root in roots {
                 for limits in ["none", "other", "memory"] {
                     let ask = json!({
                         "mode": mode.word(), "consent": consent, "network": if host { "host" } else { "none" },
                         "host_consent": host_consent, "rootfs": root, "user": user, "limits": limits,
-                        "asked": asked, "cgroups": cgroups, "landlock": landlock,
+                        "asked": asked, "cgroups": cgroups, "landlock": landlock, "userns": userns,
                     });
                     let plain = Request {
                         mode: Some(mode),
@@ -59,6 +68,7 @@ fn requests() -> Vec<(Value, Request, Facts)> {
                         landlock,
                         holds_rootfs: true,
                         rootfs_fixed: false,
+                        no_user_namespace: (!userns).then_some(Errno::PERM),
                         kernel: None,
                         runtime: Runtime::Native,
                     };
@@ -154,6 +164,7 @@ fn by_the_code(request: &Request, facts: &Facts) -> Decided {
             without: [
                 ("limits", decision.without_limits.any()),
                 ("landlock", decision.without_landlock),
+                ("user namespace", decision.without_user_namespace),
             ]
             .into_iter()
             .filter(|(_, left_out)| *left_out)
@@ -249,6 +260,7 @@ fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
         landlock: *runtime == Runtime::Native,
         holds_rootfs: *runtime == Runtime::Native,
         rootfs_fixed: true,
+        no_user_namespace: None,
         kernel: None,
         runtime: *runtime,
     };

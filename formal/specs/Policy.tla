@@ -44,12 +44,12 @@ CONSTANTS
 VARIABLES
     \* @type: Str;
     phase,     \* how far the front-end is
-    \* @type: { mode: Str, consent: Bool, network: Str, host_consent: Bool, rootfs: Str, user: Bool, limits: Str, asked: Bool, cgroups: Bool, landlock: Bool };
+    \* @type: { mode: Str, consent: Bool, network: Str, host_consent: Bool, rootfs: Str, user: Bool, limits: Str, asked: Bool, cgroups: Bool, landlock: Bool, userns: Bool };
     ask,       \* the request and the facts of the host
     \* @type: Set(Str);
     refused,   \* fields of the request that its mode does not take
     \* @type: Set(Str);
-    without,   \* what is left out: "limits", "landlock"
+    without,   \* what is left out: "limits", "landlock", "user namespace"
     \* @type: Set(Str);
     warned,    \* what of that the user was told
     \* @type: Bool;
@@ -77,11 +77,11 @@ vars == <<phase, ask, refused, without, warned, pinned, named, text, opened, fir
 
 Asks == [mode : Modes, consent : BOOLEAN, network : {"none", "host"}, host_consent : BOOLEAN,
          rootfs : {"none", "plain", "attested"}, user : BOOLEAN, limits : {"none", "other", "memory"},
-         asked : BOOLEAN, cgroups : BOOLEAN, landlock : BOOLEAN]
+         asked : BOOLEAN, cgroups : BOOLEAN, landlock : BOOLEAN, userns : BOOLEAN]
 
 (* What is left of a request once it is decided. *)
 Decided(m) == [mode |-> m, consent |-> FALSE, network |-> "none", host_consent |-> FALSE, rootfs |-> "none",
-               user |-> FALSE, limits |-> "none", asked |-> FALSE, cgroups |-> TRUE, landlock |-> TRUE]
+               user |-> FALSE, limits |-> "none", asked |-> FALSE, cgroups |-> TRUE, landlock |-> TRUE, userns |-> TRUE]
 
 Capabilities == {"kill", "admin"}
 Phases == {"asked", "taken", "refused", "loading", "opened", "half", "read", "checked", "parsed", "applied", "failed"}
@@ -89,9 +89,9 @@ Phases == {"asked", "taken", "refused", "loading", "opened", "half", "read", "ch
 TypeOK ==
     /\ phase \in Phases
     /\ ask \in Asks
-    /\ refused \in SUBSET {"network", "rootfs", "user", "memory", "memory, cpus, pids, io", "landlock-policy"}
-    /\ without \in SUBSET {"limits", "landlock"}
-    /\ warned \in SUBSET {"limits", "landlock"}
+    /\ refused \in SUBSET {"network", "rootfs", "user", "memory", "memory, cpus, pids, io", "landlock-policy", "user namespace"}
+    /\ without \in SUBSET {"limits", "landlock", "user namespace"}
+    /\ warned \in SUBSET {"limits", "landlock", "user namespace"}
     /\ pinned \in BOOLEAN
     /\ named \in Files
     /\ text \in {"good", "evil"}
@@ -128,9 +128,11 @@ Refusals ==
     \cup (IF ask.mode = "production" /\ ask.limits # "memory" THEN {"memory"} ELSE {})
     \cup (IF ask.mode # "agent" /\ NoGroups THEN {"memory, cpus, pids, io"} ELSE {})
     \cup (IF ~ask.landlock /\ (ask.mode # "agent" \/ (ask.asked /\ ~ask.consent)) THEN {"landlock-policy"} ELSE {})
+    \cup (IF ~ask.userns /\ (ask.mode # "agent" \/ ~ask.consent) THEN {"user namespace"} ELSE {})
 
 LeftOut ==
     (IF NoGroups THEN {"limits"} ELSE {}) \cup (IF ~ask.landlock THEN {"landlock"} ELSE {})
+    \cup (IF ~ask.userns THEN {"user namespace"} ELSE {})
 
 Decide ==
     /\ phase = "asked"
@@ -269,6 +271,7 @@ FailClosed ==
         /\ without = {}
         /\ ask.network = "none"
         /\ ask.landlock
+        /\ ask.userns
         /\ ask.limits # "none" => ask.cgroups
 
 ProductionPromises ==
@@ -281,6 +284,7 @@ NothingInSilence ==
         /\ (~ask.landlock) => "landlock" \in without
         /\ NoGroups => "limits" \in without
         /\ (~ask.landlock /\ ask.asked) => ask.consent
+        /\ (~ask.userns) => "user namespace" \in without /\ ask.consent
         /\ ask.network = "host" => ask.host_consent
 
 (* A refusal says why. *)
@@ -292,7 +296,7 @@ AgentIsServed == (ask.mode = "agent" /\ ask.consent /\ ask.host_consent) => phas
 (* A good request for production is not refused. *)
 ProductionIsServed ==
     (ask.mode = "production" /\ ask.rootfs = "attested" /\ ask.user /\ ask.limits = "memory" /\ ask.cgroups
-        /\ ask.landlock /\ ask.network = "none") => phase # "refused"
+        /\ ask.landlock /\ ask.userns /\ ask.network = "none") => phase # "refused"
 
 (* In the end the configuration allows no more than the policy, and has no other profile. *)
 AppliedHolds == phase = "applied" => caps \subseteq Keep /\ profile = first

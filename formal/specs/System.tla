@@ -175,7 +175,7 @@ S == INSTANCE Sandbox
 (* A request that its mode takes, and one that it refuses for its root file system. *)
 Plain(m, root) ==
     [mode |-> m, consent |-> FALSE, network |-> "none", host_consent |-> FALSE, rootfs |-> root, user |-> TRUE,
-     limits |-> "memory", asked |-> FALSE, cgroups |-> TRUE, landlock |-> TRUE]
+     limits |-> "memory", asked |-> FALSE, cgroups |-> TRUE, landlock |-> TRUE, userns |-> TRUE]
 
 (* First what is fixed, so that no checker enumerates what each part would leave open. *)
 Init ==

@@ -107,7 +107,8 @@ fn told(forked: rustix::io::Result<Forked>, flags: u64) -> Result<Forked, Fault>
     let call = match forked {
         Err(Errno::NOSPC) => "clone3, which /proc/sys/user/max_*_namespaces has to permit",
         Err(Errno::PERM) if flags & libc::CLONE_NEWUSER as u64 != 0 => {
-            "clone3 with a user namespace, which kernel.unprivileged_userns_clone and AppArmor have to permit users"
+            "clone3 with a user namespace, which kernel.unprivileged_userns_clone and AppArmor have to permit users, \
+             and a chroot permits nobody"
         }
         _ => "clone3",
     };

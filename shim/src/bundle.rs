@@ -119,14 +119,17 @@ fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
     let rlimits = launch
         .rlimit_nproc
         .map(|most| json!({"type": "RLIMIT_NPROC", "soft": most, "hard": most}));
+    let (uid, gid) = launch.ids.inside();
+    let further = launch.additional_groups.iter();
+    let further: Vec<u32> = further.map(|id| launch.ids.group_inside(*id)).collect();
     json!({
         "terminal": launch.terminal,
         "rlimits": rlimits.into_iter().collect::<Vec<_>>(),
         "user": {
-            "uid": launch.ids.uid,
-            "gid": launch.ids.gid,
+            "uid": uid,
+            "gid": gid,
             "umask": 0o022,
-            "additionalGids": launch.additional_groups,
+            "additionalGids": further,
         },
         "args": args,
         "env": launch.env,
@@ -137,7 +140,10 @@ fn process(launch: &Launch, policy: &VerifiedPolicy) -> Value {
 }
 
 fn linux(launch: &Launch) -> Value {
-    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup", "user"];
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    if launch.ids.mapped {
+        namespaces.push("user");
+    }
     if !launch.decision.without_time_namespace {
         namespaces.push("time");
     }
@@ -151,15 +157,18 @@ fn linux(launch: &Launch) -> Value {
     ) {
         network["path"] = json!(bridge.namespace);
     }
-    let map = |(inside, outside, size): (u32, u32, u32)| json!([{"containerID": inside, "hostID": outside, "size": size}]);
-    json!({
+    let mut linux = json!({
         "namespaces": namespaces,
-        "uidMappings": map(launch.ids.users),
-        "gidMappings": map(launch.ids.groups),
         "maskedPaths": MASKED,
         "readonlyPaths": READONLY,
         "resources": resources(launch),
-    })
+    });
+    if launch.ids.mapped {
+        let map = |(inside, outside, size): (u32, u32, u32)| json!([{"containerID": inside, "hostID": outside, "size": size}]);
+        linux["uidMappings"] = map(launch.ids.users);
+        linux["gidMappings"] = map(launch.ids.groups);
+    }
+    linux
 }
 
 fn clocks(launch: &Launch) -> Value {
@@ -279,10 +288,8 @@ pub fn targets(launch: &Launch) -> Vec<PathBuf> {
 
 /// A tmpfs that the workload owns.
 fn own_tmpfs(launch: &Launch, destination: &str, options: &[&str]) -> Mount {
-    let ids = [
-        format!("uid={}", launch.ids.uid),
-        format!("gid={}", launch.ids.gid),
-    ];
+    let (uid, gid) = launch.ids.inside();
+    let ids = [format!("uid={uid}"), format!("gid={gid}")];
     let mut all = vec!["nosuid", "nodev", &ids[0], &ids[1]];
     all.extend(options);
     mount(destination, "tmpfs", "tmpfs", &all)
@@ -295,7 +302,7 @@ fn bound(launch: &Launch, bind: &Bind) -> Mount {
         options.push("noexec");
     }
     // The owner's files are the workload's in the sandbox, and what the workload makes is the owner's.
-    let is_mapped = bind.owned && launch.ids.users.2 > 1;
+    let is_mapped = bind.owned && launch.ids.mapped && launch.ids.users.2 > 1;
     if is_mapped {
         options[0] = "bind";
         options.push("idmap");
@@ -329,7 +336,7 @@ fn log_denied(profile: Resolved) -> Result<Resolved, serde_json::Error> {
 
 /// The texts of `/etc/passwd` and `/etc/group`.
 pub fn accounts(launch: &Launch) -> (String, String) {
-    let (uid, gid, name) = (launch.ids.uid, launch.ids.gid, user_name(launch));
+    let ((uid, gid), name) = (launch.ids.inside(), user_name(launch));
     let root = if uid == 0 {
         ""
     } else {

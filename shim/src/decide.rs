@@ -10,7 +10,7 @@ use crate::mode::{self, Violation};
 use crate::policy;
 use crate::request::Request;
 use crate::skeleton::Skeleton;
-use nucleus_policy::VerifiedPolicy;
+use nucleus_policy::{CapabilityPolicy, VerifiedPolicy};
 use oci_spec::runtime::Spec;
 use std::path::Path;
 
@@ -93,6 +93,12 @@ pub fn decide_by(
         }
         Ok(policy) => policy,
     };
+    if launch.decision.without_user_namespace && !policy.capabilities().is_some_and(keeps_none) {
+        violations.push(Violation {
+            field: "caps-policy",
+            reason: "it keeps capabilities, which would be the host's own without a user namespace".into(),
+        });
+    }
     let mut decided = Decided {
         features: program.features(),
         rootfs: None,
@@ -116,6 +122,11 @@ pub fn decide_by(
         rootfs.has_targets(path, &bundle::targets(&decided.launch))?;
     }
     Ok(decided)
+}
+
+/// Whether a policy leaves no capability.
+pub(crate) fn keeps_none(policy: &CapabilityPolicy) -> bool {
+    policy.sets().into_iter().all(|(_, names)| names.is_empty())
 }
 
 impl Decided {

@@ -6,7 +6,8 @@ use crate::reach::Space;
 use crate::request::Request;
 use nucleus_network::program::in_path;
 use nucleus_policy::KernelVersion;
-use nucleus_sys::clone::enter_network_in_child;
+use nucleus_sys::clone::{enter_network_in_child, user_namespace};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ pub struct Facts {
     pub holds_rootfs: bool,
     /// Whether the root file system is a store path that nobody can write.
     pub rootfs_fixed: bool,
+    /// Why this host gives no user namespace, where the caller has agreed to go without.
+    pub no_user_namespace: Option<Errno>,
     /// The kernel's version.
     pub kernel: Option<KernelVersion>,
     /// What the runtime is.
@@ -67,6 +70,10 @@ impl Facts {
             },
             holds_rootfs: program.kind == Runtime::Native,
             rootfs_fixed: request.root_directory().is_some_and(is_fixed),
+            // A user who has none can make no container at all.
+            no_user_namespace: (uid.is_root() && request.allow_degraded_security)
+                .then(no_user_namespace)
+                .flatten(),
             kernel: Self::kernel(),
             runtime: program.kind,
         }
@@ -94,10 +101,16 @@ impl Facts {
             rootfs_fixed: request
                 .root_directory()
                 .is_some_and(|path| path.starts_with(STORE)),
+            no_user_namespace: None,
             kernel: "6.1".parse().ok(),
             runtime: Runtime::Native,
         }
     }
+}
+
+/// Why this process gets no user namespace.
+pub(crate) fn no_user_namespace() -> Option<Errno> {
+    user_namespace().err()
 }
 
 const STORE: &str = "/nix/store";

@@ -6,6 +6,7 @@ use crate::egress;
 use crate::facts::{Facts, Runtime};
 use crate::reach::{self, Space};
 use crate::request::{Mode, Network, Request};
+use rustix::io::Errno;
 use std::fmt;
 
 /// What happens where this host cannot enforce all that was asked.
@@ -164,6 +165,8 @@ pub struct Decision {
     pub without_limits: Controllers,
     /// Whether the time namespace is left out.
     pub without_time_namespace: bool,
+    /// Whether the user namespace is left out: the workload is then one of the host's users that has nothing.
+    pub without_user_namespace: bool,
     /// What is weaker than asked.
     pub warnings: Vec<String>,
 }
@@ -190,11 +193,13 @@ pub fn judge(request: &Request, facts: &Facts) -> (Decision, Vec<Violation>) {
     let without_limits = judge.limits(request, facts);
     let without_landlock = judge.landlock(request, facts);
     let without_time_namespace = judge.time_namespace(facts);
+    let without_user_namespace = judge.user_namespace(facts);
     let decision = Decision {
         rules: judge.rules,
         without_landlock,
         without_limits,
         without_time_namespace,
+        without_user_namespace,
         warnings: judge.warnings,
     };
     (decision, judge.violations)
@@ -447,6 +452,26 @@ impl Judge {
         }
         true
     }
+
+    /// Whether the user namespace is left out.
+    fn user_namespace(&mut self, facts: &Facts) -> bool {
+        let Some(errno) = facts.no_user_namespace else {
+            return false;
+        };
+        self.weaker("user namespace", &none_of_this_host(errno));
+        self.rules.user_namespace == UserNamespace::WherePossible
+    }
+}
+
+/// That there is no user namespace to be had, and why: `user_namespaces(7)`.
+pub fn none_of_this_host(errno: Errno) -> String {
+    match errno {
+        Errno::NOSPC => "/proc/sys/user/max_user_namespaces permits no further one (ENOSPC)".into(),
+        Errno::PERM => {
+            "none is made in a chroot, nor where a filter or a security module forbids it (EPERM)".into()
+        }
+        _ => format!("the kernel makes none: {errno}"),
+    }
 }
 
 #[cfg(test)]
@@ -461,6 +486,7 @@ mod tests {
             landlock: true,
             holds_rootfs: true,
             rootfs_fixed: false,
+            no_user_namespace: None,
             kernel: None,
             runtime: Runtime::Native,
         }
@@ -573,6 +599,21 @@ mod tests {
         assert!(decision.without_landlock && decision.warnings.len() == 1);
         request.mode = Some(Mode::StrictAgent);
         assert_eq!(fields(&request, &facts), ["landlock-policy"]);
+    }
+
+    #[test]
+    fn without_a_user_namespace_only_agent_mode_goes_on_and_with_consent() {
+        let facts = Facts {
+            no_user_namespace: Some(Errno::NOSPC),
+            ..facts()
+        };
+        let mut request = Request::default();
+        assert_eq!(fields(&request, &facts), ["user namespace"]);
+        request.allow_degraded_security = true;
+        let decision = decide(&request, &facts).expect("taken");
+        assert!(decision.without_user_namespace && decision.warnings.len() == 1);
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts), ["user namespace"]);
     }
 
     #[test]

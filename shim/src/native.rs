@@ -5,8 +5,10 @@ use crate::decide::Decided;
 use crate::egress::Network;
 use crate::ending::Ending;
 use crate::events::Events;
+use crate::facts::no_user_namespace;
 use crate::keeper::Keeper;
 use crate::kernel_log::{self, Killed};
+use crate::mode::{Weaker, none_of_this_host};
 use crate::protected::Protected;
 use crate::run::{Call, at};
 use crate::store::Store;
@@ -105,11 +107,11 @@ pub fn run(
     };
     let mut supervised = waiting.give(&bundle.bytes)?;
     let Some(pid) = begin(&mut supervised, decided, bundle, call, events)? else {
-        return not_started(&mut supervised, events);
+        return not_started(&mut supervised, decided, events);
     };
     let (status, timed_out) = supervised.wait(launch.timeout)?;
     let Some(mut status) = status else {
-        return not_started(&mut supervised, events);
+        return not_started(&mut supervised, decided, events);
     };
     if store.runtime_root().join(&launch.name).exists() {
         // It is telling why it could not remove that.
@@ -143,11 +145,24 @@ pub fn notified(spec: &Spec) -> bool {
             .any(|entry| entry.starts_with("NOTIFY_SOCKET="))
 }
 
-/// The runtime has told on standard error why.
-fn not_started(supervised: &mut Supervised, events: &mut Events) -> Result<i32, anyhow::Error> {
+/// The runtime has told on standard error why; this adds what helps where there is no user namespace.
+fn not_started(
+    supervised: &mut Supervised,
+    decided: &Decided,
+    events: &mut Events,
+) -> Result<i32, anyhow::Error> {
     let code = supervised.code()?;
     events.write("exited", &Ending::NotStarted(code).json())?;
-    Ok(code)
+    let decision = &decided.launch.decision;
+    let is_spared = decision.without_user_namespace || decision.rules.weaker != Weaker::WithConsent;
+    let is_asked = rustix::process::geteuid().is_root() && !is_spared;
+    match is_asked.then(no_user_namespace).flatten() {
+        Some(errno) => anyhow::bail!(
+            "user namespace: {}; --allow-degraded-security goes on without it",
+            none_of_this_host(errno)
+        ),
+        None => Ok(code),
+    }
 }
 
 /// Leaves the workload to itself; what it prints goes to the sandbox's log.

@@ -3,7 +3,7 @@
 use crate::begin::is_checked;
 use crate::cleanup::{remove, remove_with, sweep};
 use crate::context;
-use crate::decide::{Decided, decide_by};
+use crate::decide::{Decided, decide_by, keeps_none};
 use crate::early::{self, Early};
 use crate::egress::{self, Preparing};
 use crate::events::Events;
@@ -22,7 +22,6 @@ use crate::workspace::copies::Copies;
 use crate::workspace::{around, guard};
 use crate::write::{Place, write_bundle};
 use anyhow::Context;
-use nucleus_policy::CapabilityPolicy;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -157,8 +156,7 @@ fn warn(launch: &Launch, quiet: bool) {
 
 /// A root directory is shared only among workloads that cannot mount it writable, and only while somebody watches.
 fn may_share_root(decided: &Decided, call: &Call) -> bool {
-    let powerless = |policy: &CapabilityPolicy| policy.sets().into_iter().all(|(_, names)| names.is_empty());
-    !call.detach && decided.policy.capabilities().is_some_and(powerless)
+    !call.detach && decided.policy.capabilities().is_some_and(keeps_none)
 }
 
 pub(crate) fn at(call: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> anyhow::Error {

@@ -8,7 +8,8 @@ use std::process::Command;
 use support::bed::Bed;
 use support::{Finished, NUCLEUS, liar};
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
+    "user namespace",
     "launch report",
     "read-only mounts",
     "host processes",
@@ -87,6 +88,29 @@ fn what_holds_is_found_to_hold() {
         "{text:?}"
     );
     assert_eq!(text.stderr, "");
+    bed.expect_clean();
+}
+
+#[test]
+fn without_user_namespaces_the_other_protections_are_tried_for_agent_mode() {
+    let Some(bed) = Bed::new() else { return };
+    for (mode, code, others) in [("agent", 0, "holds"), ("strict-agent", 1, "missing")] {
+        let chrooted = bed.place.command(&["doctor", "--json", "--mode", mode]);
+        let chrooted = bed.place.in_chroot(&chrooted);
+        let mut command = bed.host.command("unshare");
+        let finished: Finished = command
+            .args(chrooted.get_args())
+            .output()
+            .expect("nucleus")
+            .into();
+        let found: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+        assert_eq!(finished.code, code, "{mode}: {finished:?}");
+        assert_eq!(outcome(&found, "user namespace"), "missing", "{mode}: {found}");
+        assert!(remedy(&found, "user namespace").contains("--allow-degraded-security"));
+        for name in ["launch report", "read-only mounts", "connections", "set-user-ID"] {
+            assert_eq!(outcome(&found, name), others, "{mode}, {name}: {found}");
+        }
+    }
     bed.expect_clean();
 }
 

@@ -62,6 +62,19 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     Ok(Forked::Parent { pid, pidfd })
 }
 
+/// Asks for a user namespace, in a child that ends at once: whether this process could have one. `user_namespaces(7)`.
+///
+/// # Errors
+/// As `clone3(2)`: `EPERM` where that is forbidden or this process's root directory is not its mount namespace's,
+/// `ENOSPC` at `/proc/sys/user/max_user_namespaces`.
+pub fn user_namespace() -> Result<()> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    match clone3(libc::CLONE_NEWUSER as u64, None)? {
+        Forked::Child => crate::process::exit_now(0),
+        Forked::Parent { pidfd, .. } => waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).map(drop),
+    }
+}
+
 /// How many threads this process has, from the link count of `/proc/self/task`.
 fn thread_count() -> Option<u64> {
     rustix::fs::stat("/proc/self/task")

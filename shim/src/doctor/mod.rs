@@ -6,6 +6,7 @@ mod networks;
 pub mod probes;
 pub mod verdict;
 
+use crate::facts::no_user_namespace;
 use crate::request::Mode;
 use attempt::Means;
 use probes::{Control, Probe};
@@ -30,6 +31,8 @@ pub struct Doctor {
     common: Vec<String>,
     runtime: Option<PathBuf>,
     means: Means,
+    /// Whether there is no user namespace, and the mode goes without one.
+    unmapped: bool,
     started: Instant,
     runs: u32,
 }
@@ -49,6 +52,7 @@ impl Doctor {
             common,
             runtime,
             means,
+            unmapped: false,
             started: Instant::now(),
             runs: 0,
         })
@@ -59,8 +63,15 @@ impl Doctor {
     /// # Errors
     /// A sandbox's command cannot be started at all.
     pub fn examine(mut self, mode: Mode) -> io::Result<Vec<Finding>> {
-        let mut findings = vec![self.promises(mode)?];
+        let root = rustix::process::geteuid().is_root();
+        let refused = no_user_namespace();
+        self.unmapped = refused.is_some() && root && mode == Mode::Agent;
+        let mut findings = vec![verdict::user_namespace(refused, root), self.promises(mode)?];
         for probe in probes::table(&self.means) {
+            // Where there is none, nobody attacks with one.
+            if self.unmapped && probe.name == probes::NEW_NAMESPACES {
+                continue;
+            }
             findings.push(self.probe(&probe)?);
         }
         findings.extend(self.networks()?);
@@ -118,9 +129,9 @@ impl Doctor {
         }
         let name = format!("doctor-{}-{}", std::process::id(), self.runs);
         let mut command = Command::new("/proc/self/exe");
-        command
-            .args(&self.common)
-            .args(["run", "--name", &name, "--runtime"]);
+        command.args(&self.common).args(["run", "--name", &name]);
+        command.args(self.unmapped.then_some("--allow-degraded-security"));
+        command.arg("--runtime");
         match (runtime, &self.runtime) {
             (Some(runtime), _) => command.arg(runtime),
             (None, Some(path)) => command.arg(path),

@@ -36,6 +36,8 @@ pub const ALL: &[Mode] = &[Mode::Agent, Mode::StrictAgent, Mode::Production];
 const STRICT: &[Mode] = &[Mode::StrictAgent, Mode::Production];
 /// For what nobody has to have: only what does not hold, though it is there, is a failure.
 pub const NONE: &[Mode] = &[];
+/// The one that needs a user namespace to get through.
+pub const NEW_NAMESPACES: &str = "new namespaces";
 /// Where this program is in a sandbox.
 pub const INSIDE: &str = "/opt/nucleus-attempt";
 const CGROUPS: &str = "limits need the memory, pids and cpu controllers under /sys/fs/cgroup, and root or a control group that is \
@@ -74,7 +76,7 @@ pub fn table(means: &Means) -> Vec<Probe> {
             remedy: "network namespaces need CONFIG_NET_NS",
         },
         Probe {
-            name: "new namespaces",
+            name: NEW_NAMESPACES,
             needed: ALL,
             flags: Vec::new(),
             attack: "unshare -U true".into(),

@@ -1,7 +1,9 @@
 //! What the attempts say. Pure, but for looking for programs in `$PATH`.
 
 use super::probes::{ALL, Probe};
+use crate::mode::none_of_this_host;
 use crate::request::Mode;
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,6 +64,25 @@ impl Finding {
     /// Whether a mode lacks something that it needs.
     pub fn fails(&self, mode: Mode) -> bool {
         self.outcome != Outcome::Holds && self.needed.contains(&mode)
+    }
+}
+
+/// Whether there are user namespaces. Agent mode goes without one for root, with consent.
+pub fn user_namespace(refused: Option<Errno>, root: bool) -> Finding {
+    Finding {
+        name: "user namespace".into(),
+        outcome: match refused {
+            None => Outcome::Holds,
+            Some(_) => Outcome::Missing,
+        },
+        detail: refused.map_or_else(|| "this process can make one".into(), none_of_this_host),
+        needed: match root {
+            true => vec![Mode::StrictAgent, Mode::Production],
+            false => ALL.to_vec(),
+        },
+        remedy: refused.and(root.then(|| {
+            "agent mode goes without one with --allow-degraded-security, as the sandboxes of this table did".into()
+        })),
     }
 }
 

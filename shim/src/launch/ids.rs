@@ -15,13 +15,15 @@ pub(crate) const RANGES: u32 = 14_000;
 /// Those for bundles come after them, as many: nobody knows when a bundle runs, so its range is its name's.
 const BUNDLES: u32 = RANGES;
 
-/// The user namespace of the workload.
+/// The workload's user and group, and the maps of its user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ids {
-    /// The workload's user id inside.
-    pub uid: u32,
-    /// Its group id inside.
-    pub gid: u32,
+    /// The workload's user id, as it was asked for.
+    uid: u32,
+    /// Its group id.
+    gid: u32,
+    /// Whether there is a user namespace. Otherwise what the maps say is what the workload is, inside too.
+    pub mapped: bool,
     /// First id inside, first user and group id outside, how many.
     pub users: (u32, u32, u32),
     /// The same for groups.
@@ -41,22 +43,40 @@ impl Ids {
         self.groups.1 = first;
     }
 
+    /// The workload's user and group id inside.
+    pub fn inside(&self) -> (u32, u32) {
+        if self.mapped {
+            (self.uid, self.gid)
+        } else {
+            self.outside()
+        }
+    }
+
+    /// A group id inside, as it was asked for.
+    pub fn group_inside(&self, asked: u32) -> u32 {
+        if self.mapped {
+            asked
+        } else {
+            self.group_outside(asked)
+        }
+    }
+
     /// The workload's user and group id on the host.
     pub fn outside(&self) -> (u32, u32) {
         let outside = |inside: u32, (first, outside, _): (u32, u32, u32)| outside + (inside - first);
         (outside(self.uid, self.users), outside(self.gid, self.groups))
     }
 
-    /// What a group id inside is on the host.
-    pub fn group_outside(&self, inside: u32) -> u32 {
+    /// What a group id that was asked for is on the host.
+    pub fn group_outside(&self, asked: u32) -> u32 {
         let (first, outside, _) = self.groups;
-        outside.saturating_add(inside.saturating_sub(first))
+        outside.saturating_add(asked.saturating_sub(first))
     }
 }
 
 /// Root's workload gets a range of ids that no user has, that of a bundle with this name for now; everyone else's has
 /// the caller's own.
-pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
+pub(super) fn ids(request: &Request, facts: &Facts, mapped: bool, name: &str) -> Ids {
     if facts.uid != 0 {
         let (uid, gid) = (
             request.user.unwrap_or(facts.uid),
@@ -65,6 +85,7 @@ pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
         return Ids {
             uid,
             gid,
+            mapped,
             users: (uid, facts.uid, 1),
             groups: (gid, facts.gid, 1),
         };
@@ -72,6 +93,7 @@ pub(super) fn ids(request: &Request, facts: &Facts, name: &str) -> Ids {
     let mut ids = Ids {
         uid: request.user.unwrap_or(WORKLOAD),
         gid: request.group.unwrap_or(WORKLOAD),
+        mapped,
         users: (0, 0, IDS),
         groups: (0, 0, IDS),
     };

@@ -80,7 +80,7 @@ pub struct Launch {
     pub hostname: String,
     /// User, group and namespace ids.
     pub ids: Ids,
-    /// Further groups.
+    /// Further groups, as they were asked for.
     pub additional_groups: Vec<u32>,
     /// The root file system.
     pub root: Root,
@@ -233,7 +233,7 @@ pub fn resolve(
             );
         }
     }
-    let ids = ids(request, facts, &name);
+    let ids = ids(request, facts, !decision.without_user_namespace, &name);
     let home = format!("/home/{}", if facts.uid == 0 { "agent" } else { "user" });
     let mut launch = Launch {
         mode: request.mode.unwrap_or_default().word(),

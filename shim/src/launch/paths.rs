@@ -170,14 +170,23 @@ pub(super) fn map_no_ids_where_that_fails(launch: &mut Launch, faults: &mut Faul
         return;
     }
     for bind in launch.binds.iter_mut().filter(|bind| bind.owned) {
-        let kind = rustix::fs::statfs(&bind.source).ok();
-        let kind = kind.and_then(|found| WITHOUT_ID_MAPS.iter().find(|(kind, _)| *kind == found.f_type));
-        let Some((_, kind)) = kind else { continue };
+        let why = if launch.ids.mapped {
+            let kind = rustix::fs::statfs(&bind.source).ok();
+            let kind = kind.and_then(|found| WITHOUT_ID_MAPS.iter().find(|(kind, _)| *kind == found.f_type));
+            let Some((_, kind)) = kind else { continue };
+            (
+                format!("{kind} maps no ids"),
+                "; a directory of another file system has no such limit",
+            )
+        } else {
+            ("without a user namespace no ids are mapped".to_owned(), "")
+        };
         let what = format!(
-            "{} for {}: {kind} maps no ids, so the workload may write there only what everyone may; a directory of \
-             another file system has no such limit",
+            "{} for {}: {}, so the workload may write there only what everyone may{}",
             bind.source.display(),
-            bind.destination
+            bind.destination,
+            why.0,
+            why.1
         );
         if launch.decision.rules.weaker == Weaker::WithConsent {
             bind.owned = false;

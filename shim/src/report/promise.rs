@@ -197,7 +197,7 @@ impl Table {
         let or_own = launch.ids.groups.2 == 1;
         self.add("supplementary groups", What::Groups { ids, or_own });
         let sets = process.and_then(|process| process.capabilities().as_ref());
-        for (field, bits) in after_exec(sets, launch.ids.uid == 0) {
+        for (field, bits) in after_exec(sets, launch.ids.inside().0 == 0) {
             self.add(
                 format!("capabilities {field}"),
                 What::Status(field.into(), format!("{bits:016x}")),
@@ -213,9 +213,11 @@ impl Table {
         for name in names_of_namespaces(spec) {
             self.add(format!("namespace {name}"), What::Namespace(name));
         }
-        let map = |(inside, outside, size): (u32, u32, u32)| format!("{inside} {outside} {size}");
-        self.add("user ids", What::UserMap(map(launch.ids.users)));
-        self.add("group ids", What::GroupMap(map(launch.ids.groups)));
+        if launch.ids.mapped {
+            let map = |(inside, outside, size): (u32, u32, u32)| format!("{inside} {outside} {size}");
+            self.add("user ids", What::UserMap(map(launch.ids.users)));
+            self.add("group ids", What::GroupMap(map(launch.ids.groups)));
+        }
         if !launch.host_network {
             self.add("network", interfaces(launch));
         }

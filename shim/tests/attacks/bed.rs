@@ -169,8 +169,19 @@ impl Bed {
         self.attack_knowing(options, &[])
     }
 
+    /// The same, called in a chroot.
+    pub(crate) fn attack_in_chroot(&self, options: &[&str]) -> Answers {
+        Answers::of(&with_descriptor(
+            &self.place.in_chroot(&self.attacking(options, &[])),
+        ))
+    }
+
     /// The same, with arguments that count before the others.
     pub(crate) fn attack_knowing(&self, options: &[&str], told: &[&str]) -> Answers {
+        Answers::of(&with_descriptor(&self.attacking(options, told)))
+    }
+
+    fn attacking(&self, options: &[&str], told: &[&str]) -> Command {
         let program = format!("{PROGRAMS}/attacks");
         let volumes = [
             format!("{}:{PROGRAMS}:ro", self.programs.display()),
@@ -183,7 +194,7 @@ impl Bed {
         args.extend(told);
         let told = self.told_inside();
         args.extend(told.iter().map(String::as_str));
-        Answers::of(&with_descriptor(&self.command(&args)))
+        self.command(&args)
     }
 
     /// What an attack inside a sandbox is told.

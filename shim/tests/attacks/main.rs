@@ -90,7 +90,11 @@ fn attack(bed: &Bed, setting: Setting) -> Answers {
     if !setting.without().is_empty() {
         options.extend(["--runtime", &runtime]);
     }
-    bed.attack(&options)
+    if setting.is_in_chroot() {
+        bed.attack_in_chroot(&options)
+    } else {
+        bed.attack(&options)
+    }
 }
 
 fn expect(setting: Setting, answers: &Answers) {

@@ -198,17 +198,17 @@ const OTHERWISE: &[(&str, &[Setting], i32)] = &[
     // The stricter modes' Landlock rules allow no TCP, not even inside.
     ("TCP", &[StrictAgent, Production, ProductionOpen, UserStrict], EACCES),
     // /dev is root's inside, which a user is.
-    ("make a device in /dev", &[Bare, BareInit], EACCES),
+    ("make a device in /dev", &[Bare, BareInit, BareUnmapped], EACCES),
     // Without Landlock the kernel goes on to what is asked for.
-    ("make a d", &[Bare, BareInit, UserBare], EPERM),
+    ("make a d", &[Bare, BareInit, BareUnmapped, UserBare], EPERM),
     // A hierarchy of version 1 can be mounted there, and shows the sandbox's own group, which has no such file.
-    ("own namespaces: release_agent", &[Bare, BareInit, UserBare], ENOENT),
+    ("own namespaces: release_agent", &[Bare, BareInit, BareUnmapped, UserBare], ENOENT),
     // The first process is ours, and of nobody in the sandbox; with production mode's /proc it cannot be seen.
     ("host path by the first process's root", &[AgentInit, InitOpen, BareInit], EACCES),
     ("trace the first process", &[InitOpen, ProductionOpen, BareInit], EPERM),
     ("write the first process's memory", &[Production, ProductionOpen], ENOENT),
     // The first process is the command itself, and Landlock is gone: the attack is one on itself.
-    ("write the first process's memory", &[AgentWithoutLandlock, Bare, UserBare], THROUGH),
+    ("write the first process's memory", &[AgentWithoutLandlock, Bare, BareUnmapped, UserBare], THROUGH),
     // A user has one id: no other can be asked for, and keys of all sandboxes are the user's, so that only the
     // built-in profile keeps them apart.
     ("become another user", &[UserOpen, UserBare], EINVAL),

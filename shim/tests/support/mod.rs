@@ -128,6 +128,20 @@ impl Place {
         command
     }
 
+    /// A command in a chroot to a copy of this host's tree, in a mount namespace of its own: there is no user namespace
+    /// to be had there.
+    pub fn in_chroot(&self, command: &Command) -> Command {
+        const SCRIPT: &str = "mkdir -p \"$1\" && mount -n --rbind / \"$1\" && mount -n --make-rslave \"$1\" && exec chroot \"$@\"";
+        let mut chrooted = Command::new("unshare");
+        chrooted.args(["--mount", "sh", "-c", SCRIPT, "sh"]);
+        chrooted.arg(self.path("top")).arg(command.get_program());
+        chrooted.args(command.get_args()).stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            chrooted.env(name, value.unwrap_or_default());
+        }
+        chrooted
+    }
+
     pub fn nucleus(&self, args: &[&str]) -> Finished {
         self.command(args).output().expect("start nucleus").into()
     }
