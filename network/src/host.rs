@@ -70,7 +70,11 @@ impl Locked {
             let flags = if make { flags | OFlags::CREATE } else { flags };
             let file = match open(&path, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(fd) => File::from(fd),
-                Err(rustix::io::Errno::NOENT) if !make => return Ok(None),
+                Err(rustix::io::Errno::NOENT) if !make => {
+                    // Whoever was killed may have made no more than that.
+                    remove_directory();
+                    return Ok(None);
+                }
                 Err(rustix::io::Errno::NOENT) => {
                     own_directory(directory)?;
                     continue;
@@ -124,10 +128,14 @@ impl Locked {
     /// As unlink(2).
     pub fn forget(self) -> Result<(), Error> {
         std::fs::remove_file(&self.path).map_err(|error| Error::io("remove", &self.path, error))?;
-        // The last of all namespaces takes it along.
-        let _ = std::fs::remove_dir(DIRECTORY);
+        remove_directory();
         Ok(())
     }
+}
+
+/// With the last of all namespaces: it stays while there is one in it.
+fn remove_directory() {
+    let _ = std::fs::remove_dir(DIRECTORY);
 }
 
 fn own_directory(path: &Path) -> Result<(), Error> {
