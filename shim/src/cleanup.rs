@@ -88,16 +88,7 @@ fn network(sandbox: &mut Sandbox) -> Result<Rest, anyhow::Error> {
 }
 
 fn container(store: &Store, program: &Program, name: &str, force: bool) -> Result<(), anyhow::Error> {
-    let there = || match program.kind {
-        Runtime::Native => store.runtime_root().join(name).exists(),
-        // Each has its own way to keep records.
-        _ => program
-            .command(&store.runtime_root())
-            .args(["state", name])
-            .stdin(Stdio::null())
-            .output()
-            .is_ok_and(|output| output.status.success()),
-    };
+    let there = || is_recorded(store, program, name);
     if force || there() {
         let output = program
             .command(&store.runtime_root())
@@ -109,6 +100,20 @@ fn container(store: &Store, program: &Program, name: &str, force: bool) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether the runtime knows the container.
+fn is_recorded(store: &Store, program: &Program, name: &str) -> bool {
+    match program.kind {
+        Runtime::Native => store.runtime_root().join(name).exists(),
+        // Each has its own way to keep records.
+        _ => program
+            .command(&store.runtime_root())
+            .args(["state", name])
+            .stdin(Stdio::null())
+            .output()
+            .is_ok_and(|output| output.status.success()),
+    }
 }
 
 /// Stands by while `nucleus` runs a sandbox of another runtime, which does not end by itself with it: reads a line from
@@ -128,16 +133,20 @@ pub fn guard(store: &Store, name: &str) -> Result<(), anyhow::Error> {
         unrecorded::end(&bundle)?;
         return container(store, &program, name, true);
     }
-    // A `create` that nobody waits for any more goes on, and what it makes is known to the runtime only then.
+    // A `create` that nobody waits for any more goes on, and what it makes is known to the runtime only then: to remove it
+    // earlier takes away what its own process waits for, which then waits for ever.
     for _ in 0..unrecorded::ROUNDS {
-        let goes_on = !unrecorded::processes(&bundle)?.is_empty();
-        let removed = container(store, &program, name, true);
-        if !goes_on {
-            return removed;
+        if unrecorded::processes(&bundle)?.is_empty() {
+            return container(store, &program, name, true);
+        }
+        if is_recorded(store, &program, name) {
+            // What is wrong is told when nobody is there any more.
+            let _ = container(store, &program, name, true);
         }
         std::thread::sleep(unrecorded::ROUND);
     }
-    Ok(())
+    unrecorded::end(&bundle)?;
+    container(store, &program, name, true)
 }
 
 /// Removes what a killed `nucleus` has left behind. What cannot be removed is told of, and is no reason not to start

@@ -14,8 +14,8 @@ pub const ROUNDS: u32 = 1000;
 /// Times that.
 pub const ROUND: Duration = Duration::from_millis(10);
 
-/// Ends what a `runsc create` that was disturbed has left: processes that it has started, and not recorded yet, wait for
-/// it as long as they live. They are known by the bundle that they were started with.
+/// Ends what a `create` that was disturbed has left: processes that it has started, and not recorded yet, wait for it as
+/// long as they live. They are known by the bundle that they were started with.
 ///
 /// # Errors
 /// As readdir(3), or they do not end.

@@ -235,40 +235,65 @@ fn a_front_end_that_is_killed_at_any_moment_leaves_no_process() {
     }
 }
 
-/// As crun's does where the container is removed before it.
-#[test]
-fn a_start_that_waits_for_ever_ends_with_the_front_end() {
-    let Some(place) = Place::new() else { return };
+/// runc, with this in front of it: part of a `case` of all arguments.
+fn runc_with(place: &Place, case: &str) -> Option<String> {
     if !Path::new("/usr/sbin/runc").exists() {
-        return;
+        return None;
     }
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o711)).expect("chmod");
-    let (runtime, waits) = (place.path("waits"), place.path("there"));
-    let script = format!(
-        "#!/bin/sh\ncase \"$*\" in *' start '*) touch {}; while :; do sleep 0.1; done;; esac\nexec /usr/sbin/runc \"$@\"\n",
-        waits.display()
-    );
+    let runtime = place.path("runtime");
+    let script = format!("#!/bin/sh\ncase \"$*\" in {case} esac\nexec /usr/sbin/runc \"$@\"\n");
     fs::write(&runtime, script).expect("write");
     fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).expect("chmod");
-    let runtime = runtime.to_str().expect("UTF-8");
-    let run = [
-        "-q",
-        "run",
-        "--name",
-        place.name(),
-        "--allow-degraded-security",
-        "--runtime",
-        runtime,
-    ];
+    Some(runtime.to_str().expect("UTF-8").to_owned())
+}
+
+/// Starts a sandbox, and kills `nucleus` when this file is there; then there is to be no process of it.
+fn kill_when(place: &Place, runtime: &str, there: &Path) {
+    let run = ["-q", "run", "--name", place.name(), "--allow-degraded-security"];
     let mut child = place
-        .command(&[&run[..], &["--", "true"]].concat())
+        .command(&[&run[..], &["--runtime", runtime, "--", "sleep", "1000"]].concat())
         .spawn()
         .expect("start");
-    eventually("it waits", || waits.exists());
+    eventually("it is there", || there.exists());
     child.kill().expect("SIGKILL");
     child.wait().expect("wait");
     eventually("no process is left", || processes(place.name()).is_empty());
     place.nucleus(&["rm", "--force", place.name()]).exits(0);
+}
+
+/// As crun's does where the container is removed before it.
+#[test]
+fn a_start_that_waits_for_ever_ends_with_the_front_end() {
+    let Some(place) = Place::new() else { return };
+    let there = place.path("there");
+    let case = format!(
+        "*' start '*) touch {}; while :; do sleep 0.1; done;;",
+        there.display()
+    );
+    let Some(runtime) = runc_with(&place, &case) else {
+        return;
+    };
+    kill_when(&place, &runtime, &there);
+}
+
+/// crun's process would wait for ever for what was removed.
+#[test]
+fn nothing_is_removed_under_a_create_that_goes_on() {
+    let Some(place) = Place::new() else { return };
+    let (there, log) = (place.path("there"), place.path("log"));
+    let case = format!(
+        "*' create '*) touch {}; sleep 0.5; /usr/sbin/runc \"$@\"; echo created >>{log}; exit;; \
+         *' delete '*) echo delete >>{log};;",
+        there.display(),
+        log = log.display()
+    );
+    let Some(runtime) = runc_with(&place, &case) else {
+        return;
+    };
+    kill_when(&place, &runtime, &there);
+    let log = fs::read_to_string(&log).expect("a log");
+    assert!(log.starts_with("created\ndelete\n"), "{log}");
 }
 
 #[test]
