@@ -9,6 +9,7 @@ use nucleus_shim::adapt::Loss;
 use nucleus_shim::delegation::Cgroups;
 use nucleus_shim::facts::{Facts, Runtime};
 use nucleus_shim::request::{Mode, Network, Request};
+use nucleus_shim::swap::Swap;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,7 @@ fn requests() -> Vec<(Value, Request, Facts)> {
                         landlock,
                         holds_rootfs: true,
                         rootfs_fixed: false,
+                        swap: Swap::Counted,
                         no_user_namespace: (!userns).then_some(Errno::PERM),
                         kernel: None,
                         runtime: Runtime::Native,
@@ -260,6 +262,7 @@ fn of_gvisor(wish: &Value) -> Vec<(Request, Facts)> {
         landlock: *runtime == Runtime::Native,
         holds_rootfs: *runtime == Runtime::Native,
         rootfs_fixed: true,
+        swap: Swap::Counted,
         no_user_namespace: None,
         kernel: None,
         runtime: *runtime,

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::launch::{Bind, Launch, Root, user_name};
 use crate::skeleton::{ETC_DIRECTORIES, Skeleton};
+use crate::swap::Swap;
 use nucleus_policy::seccomp::Resolved;
 use nucleus_policy::{CapabilityPolicy, Kind, Origin, VerifiedPolicy};
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Spec};
@@ -182,6 +183,10 @@ fn resources(launch: &Launch) -> Value {
     let mut resources = json!({});
     if let Some(bytes) = launch.memory {
         resources["memory"] = json!({"limit": bytes});
+        if launch.swap == Swap::Counted {
+            // Memory and swap together: none of it.
+            resources["memory"]["swap"] = json!(bytes);
+        }
     }
     if let Some(cpus) = launch.cpus {
         resources["cpu"] = json!({"quota": quota(cpus), "period": 100_000});

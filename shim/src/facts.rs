@@ -4,6 +4,7 @@ use crate::adapt::Features;
 use crate::delegation::Cgroups;
 use crate::reach::Space;
 use crate::request::Request;
+use crate::swap::Swap;
 use nucleus_network::program::in_path;
 use nucleus_policy::KernelVersion;
 use nucleus_sys::clone::{enter_network_in_child, user_namespace};
@@ -43,6 +44,8 @@ pub struct Facts {
     pub holds_rootfs: bool,
     /// Whether the root file system is a store path that nobody can write.
     pub rootfs_fixed: bool,
+    /// What becomes of swap, where memory is limited.
+    pub swap: Swap,
     /// Why this host gives no user namespace, where the caller has agreed to go without.
     pub no_user_namespace: Option<Errno>,
     /// The kernel's version.
@@ -70,6 +73,10 @@ impl Facts {
             },
             holds_rootfs: program.kind == Runtime::Native,
             rootfs_fixed: request.root_directory().is_some_and(is_fixed),
+            swap: match request.memory {
+                Some(_) => Swap::of_host(),
+                None => Swap::default(),
+            },
             // A user who has none can make no container at all.
             no_user_namespace: (uid.is_root() && request.allow_degraded_security)
                 .then(no_user_namespace)
@@ -101,6 +108,7 @@ impl Facts {
             rootfs_fixed: request
                 .root_directory()
                 .is_some_and(|path| path.starts_with(STORE)),
+            swap: Swap::Counted,
             no_user_namespace: None,
             kernel: "6.1".parse().ok(),
             runtime: Runtime::Native,

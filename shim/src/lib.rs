@@ -47,6 +47,7 @@ pub mod skeleton;
 pub mod start;
 pub mod store;
 pub mod supervise;
+pub mod swap;
 pub mod unit;
 pub mod unrecorded;
 pub mod upkeep;

@@ -6,6 +6,7 @@ use crate::egress;
 use crate::facts::{Facts, Runtime};
 use crate::reach::{self, Space};
 use crate::request::{Mode, Network, Request};
+use crate::swap::Swap;
 use rustix::io::Errno;
 use std::fmt;
 
@@ -395,10 +396,19 @@ impl Judge {
             self.weaker("cgroups-path", "this user may not make a control group");
         }
         let missing = request.limits().without(facts.cgroups.controllers());
+        let best_effort = self.rules.limits == Limits::BestEffort;
+        if facts.swap == Swap::Uncounted {
+            let what = "this kernel does not count what is swapped out (swapaccount=1 on its command line)";
+            if best_effort {
+                self.warnings
+                    .push(format!("memory: {what}: there is no limit of that"));
+            } else {
+                self.refuse("memory", what);
+            }
+        }
         if !missing.any() {
             return missing;
         }
-        let best_effort = self.rules.limits == Limits::BestEffort;
         if facts.cgroups == Cgroups::None {
             let what = "limits need a control group, which this user may not make";
             if best_effort {
@@ -486,6 +496,7 @@ mod tests {
             landlock: true,
             holds_rootfs: true,
             rootfs_fixed: false,
+            swap: Swap::Counted,
             no_user_namespace: None,
             kernel: None,
             runtime: Runtime::Native,
@@ -629,6 +640,21 @@ mod tests {
         assert!(decide(&request, &facts).expect("taken").without_limits.memory);
         request.mode = Some(Mode::StrictAgent);
         assert_eq!(fields(&request, &facts), ["memory, cpus, pids, io"]);
+    }
+
+    #[test]
+    fn swap_that_no_limit_holds_is_told_or_refused() {
+        let facts = Facts {
+            swap: Swap::Uncounted,
+            ..facts()
+        };
+        let mut request = Request {
+            memory: Some("1G".into()),
+            ..Request::default()
+        };
+        assert_eq!(decide(&request, &facts).expect("taken").warnings.len(), 1);
+        request.mode = Some(Mode::StrictAgent);
+        assert_eq!(fields(&request, &facts), ["memory"]);
     }
 
     #[test]

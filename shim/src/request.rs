@@ -205,7 +205,7 @@ pub struct Request {
     #[arg(long, value_name = "GID", value_parser = crate::parse::id)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub additional_group: Vec<u32>,
-    /// Memory limit in bytes, or with K, M, G
+    /// Memory limit in bytes, or with K, M, G: of memory and swap together
     #[arg(long, short, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,

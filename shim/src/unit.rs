@@ -101,6 +101,7 @@ fn write(unit: &Unit, text: &mut String) -> std::fmt::Result {
     let limits = &unit.limits;
     if let Some(memory) = limits.memory {
         writeln!(text, "MemoryMax={memory}")?;
+        writeln!(text, "MemorySwapMax=0")?;
     }
     if let Some(percent) = limits.cpu_percent {
         writeln!(text, "CPUQuota={percent}%")?;

@@ -66,7 +66,10 @@ const LIES: [(&str, &str); 39] = [
         "masked /proc/acpi",
     ),
     ("os.dup2(os.open('/', os.O_RDONLY), 0)", "descriptors"),
-    ("l['resources']['memory']['limit'] *= 2", "memory limit"),
+    (
+        "l['resources']['memory'].update(limit=128 << 20, swap=128 << 20)",
+        "memory limit",
+    ),
     ("del l['resources']['pids']", "process limit"),
     ("l['resources']['cpu']['quota'] = 100000", "processor limit"),
     ("l['cgroupsPath'] += '-other'", "control group"),
@@ -226,6 +229,31 @@ fn the_limit_of_processes_is_looked_at_too() {
             code == 1,
             "{finished:?}"
         );
+    }
+}
+
+/// A limit of memory is one of swap too, where the kernel has a file for that.
+#[test]
+fn the_limit_of_memory_leaves_no_swap() {
+    let Some(place) = Place::new() else { return };
+    let report = place.path("report.json");
+    let options = ["--memory", "64M", "--report", report.to_str().expect("UTF-8")];
+    for (lie, limit) in [("pass", 1), ("l['resources']['memory']['swap'] *= 2", 2)] {
+        let runtime = liar(&place, lie).display().to_string();
+        let mode = ["--mode", "strict-agent", "--runtime", &runtime];
+        let finished = place.sh(&[&mode[..], &options].concat(), "true");
+        let text = std::fs::read_to_string(&report).expect("a report");
+        let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let promises = all["promises"].as_array().expect("promises");
+        let memory = promises.iter().find(|one| one["promise"] == "memory limit");
+        let found = memory.and_then(|one| one["found"].as_str()).expect("found");
+        let version_1 = format!("memory.memsw.limit_in_bytes {}", limit << 26);
+        let version_2 = format!("memory.swap.max {}", (limit - 1) << 26);
+        assert!(
+            found.ends_with(&version_1) || found.ends_with(&version_2),
+            "{found}"
+        );
+        assert_eq!(finished.code, limit - 1, "{finished:?}");
     }
 }
 

@@ -15,6 +15,7 @@ use crate::mode::{Decision, Violation};
 use crate::parse;
 use crate::reach::Space;
 use crate::request::Request;
+use crate::swap::Swap;
 use nucleus_policy::Digest;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,6 +105,8 @@ pub struct Launch {
     pub secrets: Vec<(PathBuf, String)>,
     /// Bytes.
     pub memory: Option<i64>,
+    /// What becomes of swap, which the limit is one of too where the kernel counts that.
+    pub swap: Swap,
     /// Processors.
     pub cpus: Option<f64>,
     /// Processes and threads, held by a control group.
@@ -253,6 +256,7 @@ pub fn resolve(
         tmpfs: Vec::new(),
         secrets: Vec::new(),
         memory: memory.filter(|_| !left_out.memory),
+        swap: facts.swap,
         cpus: request.cpus.filter(|_| !left_out.cpu),
         pids: request.pids.filter(|_| !left_out.pids),
         // gVisor takes it and does not count.

@@ -107,9 +107,11 @@ pub struct Facts {
 }
 
 /// The files that limits are read from, version 2 and 1.
-pub const LIMIT_FILES: [(&str, &str); 11] = [
+pub const LIMIT_FILES: [(&str, &str); 13] = [
     ("memory", "memory.max"),
+    ("memory", "memory.swap.max"),
     ("memory", "memory.limit_in_bytes"),
+    ("memory", "memory.memsw.limit_in_bytes"),
     ("pids", "pids.max"),
     ("cpu", "cpu.max"),
     ("cpu", "cpu.cfs_quota_us"),

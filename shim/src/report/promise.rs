@@ -280,9 +280,16 @@ impl Table {
             .and_then(|memory| memory.limit());
         if let Some(bytes) = memory {
             let text = (bytes / 4096 * 4096).to_string();
+            let (limit, limit1): ((Word, _), (Word, _)) = (
+                ("memory.max".into(), text.clone()),
+                ("memory.limit_in_bytes".into(), text.clone()),
+            );
+            // Swap is counted wherever there is a file for it.
             let files = vec![
-                vec![("memory.max".into(), text.clone())],
-                vec![("memory.limit_in_bytes".into(), text)],
+                vec![limit.clone(), ("memory.swap.max".into(), "0".to_owned())],
+                vec![limit],
+                vec![limit1.clone(), ("memory.memsw.limit_in_bytes".into(), text)],
+                vec![limit1],
             ];
             self.add("memory limit", What::Limit(files));
         }

@@ -139,6 +139,7 @@ fn a_unit_of_the_nix_module_has_its_limits(guest: &Guest) -> Result<()> {
     ));
     let limits = [
         ("memory.max", "67108864"),
+        ("memory.swap.max", "0"),
         ("pids.max", "20"),
         ("cpu.max", "50000 100000"),
     ];
