@@ -149,7 +149,7 @@ fn policies_are_compared() {
     assert!(diff(&["--fail-if-wider", old, new]).exits(1).contains("CAP_KILL"));
     diff(&["--fail-if-wider", new, old]).exits(0);
     diff(&["default", "agent"]).fails_with(&["seccomp: only one of the two"]);
-    diff(&["/nowhere", "agent"]).fails_with(&["/nowhere: No such file"]);
+    diff(&["/nowhere", "agent"]).fails_with(&["policy \"/nowhere\": cannot be read: No such file"]);
     let nothing = write("nothing.toml", "what = 1\n");
     diff(&[&nothing, "agent"]).fails_with(&["no policy of any kind"]);
     diff(&["--kind", "seccomp", &nothing, "default"]).fails_with(&["nothing.toml"]);

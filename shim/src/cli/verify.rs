@@ -157,7 +157,7 @@ pub(super) fn named(word: &str, kind: Option<Kind>) -> Result<VerifiedPolicy, an
         (Some(policy), None) => Ok(policy),
         (Some(_), Some(_)) => anyhow::bail!("{word}: could be of several kinds; say which with --kind"),
         (None, _) => {
-            std::fs::metadata(word).with_context(|| word.to_owned())?;
+            std::fs::metadata(word).with_context(|| format!("policy {word:?}: cannot be read"))?;
             anyhow::bail!(
                 "{word}: no policy of any kind; --kind tells what is wrong with it as one of a kind"
             )

@@ -189,7 +189,7 @@ pub fn resolve(
     if request.command.is_empty() {
         faults.push(
             "command",
-            "there is none: nucleus run [OPTIONS] -- COMMAND [ARG...]".into(),
+            "there is none: it comes behind the options, as -- COMMAND [ARG...]".into(),
         );
     }
     let left_out = decision.without_limits;
