@@ -211,6 +211,7 @@ fn follow(options: &Options, plan: &Plan, spawned: Spawned) -> Result<i32, Error
             terminal,
             readiness: None,
             alive: None,
+            first: None,
         })
         .map(supervise::Ended::code)
         .map_err(|errno| Error::Wait(errno.into())),

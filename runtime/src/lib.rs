@@ -12,6 +12,7 @@ pub mod create;
 pub mod credentials;
 pub mod exec;
 pub mod fault;
+pub mod first;
 pub mod handshake;
 pub mod hooks;
 pub mod host;

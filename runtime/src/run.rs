@@ -3,6 +3,7 @@
 use crate::container::{self, Container};
 use crate::create::{self, Created};
 use crate::fault::{Fault, chain};
+use crate::first::First;
 use crate::handshake::Caller;
 use crate::hooks::{self, Hooks};
 use crate::lifecycle::{Status, TAKE_DOWN};
@@ -144,10 +145,12 @@ impl Running {
         } = self;
         // Other commands may act on the container while its program runs: pause it, or delete it by force.
         container.directory.unlock().map_err(container::Error::from)?;
+        let first = container.process.map(|process| First { pid: process.pid });
         let ended = supervise::wait(Foreground {
             pidfd: pidfd.as_fd(),
             terminal,
             readiness: relay,
+            first: caller.alive.as_ref().and(first),
             alive: caller.alive.take(),
         })
         .map_err(|errno| Error::Wait(errno.into()))?;

@@ -1,5 +1,6 @@
 //! `run` and `exec` in the foreground: the caller's signals, terminal and exit code pass through.
 
+use crate::first::First;
 use crate::readiness;
 use nucleus_sys::signal;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,6 +20,9 @@ pub struct Foreground<'a> {
     pub readiness: Option<readiness::Relay>,
     /// Its end of file ends the process: whoever holds the other end is gone.
     pub alive: Option<OwnedFd>,
+    /// It ends by signals from outside although it is the first process of its pid namespace: for a caller to whom it
+    /// is its own command.
+    pub first: Option<First>,
 }
 
 /// How a process ended.
@@ -50,6 +54,11 @@ pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<Ended> {
     let mut relay = foreground.terminal.map(Relay::new);
     let mut readiness = foreground.readiness;
     let mut alive = foreground.alive;
+    let mut target = Target {
+        pidfd: foreground.pidfd,
+        first: foreground.first,
+        ended_by: None,
+    };
     loop {
         let over = wait_for_event(
             foreground.pidfd,
@@ -68,15 +77,15 @@ pub fn wait(foreground: Foreground<'_>) -> rustix::io::Result<Ended> {
             }
             // Closed by the end of this process, which is near.
             let _ = signals.into_raw_fd();
-            return Ok(ended);
+            return Ok(target.ended_by.map_or(ended, Ended::Signaled));
         }
         if alive.as_ref().is_some_and(is_at_its_end) {
             alive = None;
             let _ = signal::pidfd_send_signal(foreground.pidfd, libc::SIGKILL);
         }
-        pass_signals(signals.as_fd(), foreground.pidfd, relay.as_ref())?;
+        pass_signals(signals.as_fd(), &mut target, relay.as_ref())?;
         if let Some(relay) = &mut relay {
-            relay.copy()?;
+            relay.copy(&mut target)?;
         }
         if let Some(readiness) = &mut readiness {
             readiness.pass_on();
@@ -122,9 +131,33 @@ fn wait_for_event(
     }
 }
 
+/// Who gets the signals.
+struct Target<'a> {
+    pidfd: BorrowedFd<'a>,
+    first: Option<First>,
+    /// The signal that has ended it in the eyes of its caller.
+    ended_by: Option<i32>,
+}
+
+impl Target<'_> {
+    fn send(&mut self, signo: i32) {
+        if self.first.is_some_and(|first| first.is_spared(signo)) {
+            return self.end(signo);
+        }
+        let _ = signal::pidfd_send_signal(self.pidfd, signo);
+    }
+
+    /// Does what the kernel spares it.
+    fn end(&mut self, signo: i32) {
+        if signal::pidfd_send_signal(self.pidfd, libc::SIGKILL).is_ok() {
+            self.ended_by.get_or_insert(signo);
+        }
+    }
+}
+
 fn pass_signals(
     signals: BorrowedFd<'_>,
-    pidfd: BorrowedFd<'_>,
+    target: &mut Target<'_>,
     relay: Option<&Relay>,
 ) -> rustix::io::Result<()> {
     while let Some(signo) = signal::read_signal(signals)? {
@@ -133,9 +166,7 @@ fn pass_signals(
             (libc::SIGWINCH, Some(relay)) => relay.resize(),
             // Our own streams: a write told us already.
             (libc::SIGPIPE, _) => {}
-            (signo, _) => {
-                let _ = signal::pidfd_send_signal(pidfd, signo);
-            }
+            (signo, _) => target.send(signo),
         }
     }
     Ok(())
@@ -192,9 +223,9 @@ impl Relay {
         }
     }
 
-    fn copy(&mut self) -> rustix::io::Result<()> {
+    fn copy(&mut self, target: &mut Target<'_>) -> rustix::io::Result<()> {
         self.copy_output(1);
-        self.copy_input()
+        self.copy_input(target)
     }
 
     /// Copies what the container wrote, at most `rounds` buffers of it.
@@ -213,7 +244,8 @@ impl Relay {
         }
     }
 
-    fn copy_input(&mut self) -> rustix::io::Result<()> {
+    fn copy_input(&mut self, target: &mut Target<'_>) -> rustix::io::Result<()> {
+        let mut typed = None;
         if self.pending.is_empty() && self.input_open && is_readable(rustix::stdio::stdin())? {
             let mut buffer = [0u8; 4096];
             match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
@@ -222,7 +254,14 @@ impl Relay {
                     self.input_open = false;
                     self.pending.push(4);
                 }
-                Ok(length) => self.pending.extend(&buffer[..length]),
+                Ok(length) => {
+                    let bytes = &buffer[..length];
+                    typed = target
+                        .first
+                        .zip(self.master.as_ref())
+                        .and_then(|(first, master)| first.typed(master, bytes));
+                    self.pending.extend(bytes);
+                }
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => self.input_open = false,
             }
@@ -233,6 +272,9 @@ impl Relay {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => self.pending.clear(),
             }
+        }
+        if let Some(signo) = typed {
+            target.end(signo);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use crate::egress::{self, Network};
 use crate::facts::{Program, Runtime};
 use crate::made_with;
+use crate::say;
 use crate::store::{Sandbox, Store};
 use crate::unrecorded;
 use nucleus_network::bridge;
@@ -151,7 +152,6 @@ pub fn guard(store: &Store, name: &str) -> Result<(), anyhow::Error> {
 
 /// Removes what a killed `nucleus` has left behind. What cannot be removed is told of, and is no reason not to start
 /// another sandbox.
-#[expect(clippy::print_stderr, reason = "warnings are for the caller")]
 pub fn sweep(store: &Store, quiet: bool) -> Result<(), anyhow::Error> {
     for name in store.names()? {
         let Ok(Some(sandbox)) = store.left_behind(&name) else {
@@ -161,8 +161,12 @@ pub fn sweep(store: &Store, quiet: bool) -> Result<(), anyhow::Error> {
         match removed {
             Err(error) if !quiet => {
                 let told = format!("{error:#}").replace('\n', "; ");
-                eprintln!("nucleus: warning: {name} was left behind and cannot be removed: {told}");
-                eprintln!("nucleus: warning: once that is mended, nucleus rm {name} removes it");
+                say::line(format_args!(
+                    "nucleus: warning: {name} was left behind and cannot be removed: {told}"
+                ));
+                say::line(format_args!(
+                    "nucleus: warning: once that is mended, nucleus rm {name} removes it"
+                ));
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use crate::launch::Faults;
 use crate::network_keeper::NetworkKeeper;
 use crate::request::Request;
 use crate::run::Call;
+use crate::say::say;
 use crate::store::Sandbox;
 use crate::upkeep::{Order, Upkeep};
 use anyhow::Context;
@@ -223,7 +224,6 @@ pub fn begin(
 ///
 /// # Errors
 /// What could not be made.
-#[expect(clippy::print_stderr, reason = "warnings are for the caller")]
 pub fn finish(
     preparing: Preparing,
     bridge: &Bridge,
@@ -237,7 +237,7 @@ pub fn finish(
         Preparing::Root(preparing) => {
             let network = preparing.finish()?;
             for warning in network.warnings.iter().filter(|_| !call.quiet) {
-                eprintln!("nucleus: warning: {warning}");
+                say!("nucleus: warning: {warning}");
             }
             let addresses = &network.addresses;
             events.write(
@@ -344,15 +344,14 @@ impl Network {
     ///
     /// # Errors
     /// The counters cannot be read, or as write(2).
-    #[expect(clippy::print_stderr, reason = "what was refused is for the caller")]
     pub fn tell_refused(&mut self, events: &mut Events, quiet: bool) -> Result<(), anyhow::Error> {
         if let (Kept::Here(upkeep), false) = (&self.kept, quiet) {
             let refused = upkeep.refused();
             let names: Vec<&str> = refused.iter().map(|(name, _)| name.as_str()).collect();
             match names.as_slice() {
                 [] => {}
-                [one] => eprintln!("nucleus: name refused: {one} (--egress-domain permits names)"),
-                [one, rest @ ..] => eprintln!("nucleus: names refused: {one} and {} others", rest.len()),
+                [one] => say!("nucleus: name refused: {one} (--egress-domain permits names)"),
+                [one, rest @ ..] => say!("nucleus: names refused: {one} and {} others", rest.len()),
             }
         }
         let refused = self.rules.refused()?;
@@ -369,7 +368,7 @@ impl Network {
                 [one] => format!(" to {one}"),
                 [one, rest @ ..] => format!(" to {one} and {} others", rest.len()),
             };
-            eprintln!("nucleus: egress refused: {} packets{to}", refused.packets);
+            say!("nucleus: egress refused: {} packets{to}", refused.packets);
         }
         Ok(())
     }

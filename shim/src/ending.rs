@@ -1,6 +1,7 @@
 //! How a workload ended, told apart.
 
 use crate::kernel_log::{self, Killed};
+use crate::say::say;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
@@ -104,10 +105,9 @@ impl Ending {
     }
 
     /// Tells it on standard error, if that is worth a line.
-    #[expect(clippy::print_stderr, reason = "the ending is for the caller")]
     pub fn tell(&self, quiet: bool) {
         if self.is_worth_a_line() && !quiet {
-            eprintln!("nucleus: {self}");
+            say!("nucleus: {self}");
         }
     }
 

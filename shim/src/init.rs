@@ -4,6 +4,7 @@
 //! exit code; the kernel then ends what is left. It runs under the workload's own seccomp profile and Landlock rules,
 //! with nothing that the workload does not have, and allocates nothing once the command runs.
 
+use crate::say::say;
 use nucleus_sys::signal::{self, Received, SignalMask};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -22,24 +23,23 @@ pub fn is_called() -> bool {
 }
 
 /// Runs the command behind the name; returns its exit code, or 128 and the number of the signal that ended it.
-#[expect(clippy::print_stderr, reason = "the one place where an error is told")]
 pub fn main() -> i32 {
     // The command runs as the same user, and shall not trace what watches over it, nor write to its memory.
     if let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        eprintln!("nucleus: init: prctl PR_SET_DUMPABLE: {}", io::Error::from(errno));
+        say!("nucleus: init: prctl PR_SET_DUMPABLE: {}", io::Error::from(errno));
         return 1;
     }
     // Before anything is started: what arrives from here on is passed on.
     let mask = signal::block_all();
     let mut args = std::env::args_os().skip(1);
     let Some(program) = args.next() else {
-        eprintln!("nucleus: init: no command");
+        say!("nucleus: init: no command");
         return 1;
     };
     let signals = match signal::signalfd() {
         Ok(signals) => signals,
         Err(errno) => {
-            eprintln!("nucleus: init: signalfd: {}", io::Error::from(errno));
+            say!("nucleus: init: signalfd: {}", io::Error::from(errno));
             return 1;
         }
     };
@@ -47,12 +47,12 @@ pub fn main() -> i32 {
         Ok(child) => match until_end(child, &signals) {
             Ok(code) => code,
             Err(errno) => {
-                eprintln!("nucleus: init: {}", io::Error::from(errno));
+                say!("nucleus: init: {}", io::Error::from(errno));
                 1
             }
         },
         Err(error) => {
-            eprintln!("nucleus: exec {}: {error}", program.to_string_lossy());
+            say!("nucleus: exec {}: {error}", program.to_string_lossy());
             if error.kind() == io::ErrorKind::NotFound {
                 127
             } else {

@@ -42,6 +42,7 @@ pub mod reach;
 pub mod report;
 pub mod request;
 pub mod run;
+pub mod say;
 pub mod secrets;
 pub mod skeleton;
 pub mod start;

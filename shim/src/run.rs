@@ -14,6 +14,7 @@ use crate::made_with;
 use crate::native;
 use crate::reach::Space;
 use crate::request::Request;
+use crate::say::say;
 use crate::secrets;
 use crate::start;
 use crate::store::{Sandbox, Store};
@@ -147,10 +148,9 @@ fn gvisor_network(decided: &Decided) -> Option<PathBuf> {
         .then(|| bridge.namespace.clone())
 }
 
-#[expect(clippy::print_stderr, reason = "warnings are for the caller")]
 fn warn(launch: &Launch, quiet: bool) {
     for warning in launch.decision.warnings.iter().filter(|_| !quiet) {
-        eprintln!("nucleus: warning: {warning}");
+        say!("nucleus: warning: {warning}");
     }
 }
 

@@ -183,7 +183,12 @@ impl Store {
             }
             made => made.map_err(call("mkdir", &directory))?,
         }
-        self.sandbox(name, directory)
+        let sandbox = self.sandbox(name, directory.clone());
+        if sandbox.is_err() {
+            // A umask that takes the caller's own rights: nobody could remove it by its content.
+            let _ = fs::remove_dir(&directory);
+        }
+        sandbox
     }
 
     fn sandbox(&self, name: &str, directory: PathBuf) -> Result<Sandbox, Error> {

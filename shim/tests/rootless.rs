@@ -5,6 +5,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use support::eventually;
 use support::user::{UID, User};
 
@@ -28,6 +29,46 @@ fn a_user_runs_a_command_in_both_agent_modes() {
             grep -q '^CapBnd:.*[1-9a-f]' /proc/self/status && echo 7; exit 0";
         assert_eq!(user.sh(&["--mode", mode], attacks).exits(0), "", "{mode}");
     }
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_home_out_of_reach_keeps_only_copies_of_workspaces_from_being_made() {
+    let Some(user) = User::new() else { return };
+    let home = tempfile::tempdir().expect("a directory of root's");
+    fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).expect("chmod");
+    let workspace = user.directory("workspace");
+    for home in [home.path(), std::path::Path::new("/dev/null")] {
+        let run = |args: &[&str]| {
+            let mut command = user.command(args);
+            let output = command.env_remove("XDG_STATE_HOME").env("HOME", home).output();
+            support::Finished::from(output.expect("start"))
+        };
+        run(&["run", "--", "true"]).exits(0);
+        let copying = ["--workspace", &workspace, "--workspace-mode", "copy-in-out"];
+        let copied = run(&[&["run"], &copying[..], &["--", "true"]].concat());
+        copied.fails_with(&[home.to_str().expect("UTF-8"), "nucleus/workspaces"]);
+    }
+    user.expect_nothing_left();
+}
+
+#[test]
+fn a_umask_that_takes_the_users_own_rights_leaves_nothing() {
+    let Some(user) = User::new() else { return };
+    // What is shared by all sandboxes is there.
+    user.sh(&[], "true").exits(0);
+    let command = user.command(&["run", "--", "true"]);
+    let mut masked = std::process::Command::new("sh");
+    masked
+        .args(["-c", "umask 777; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .uid(UID)
+        .gid(UID);
+    for (name, value) in command.get_envs() {
+        masked.env(name, value.unwrap_or_default());
+    }
+    support::Finished::from(masked.output().expect("start")).fails_with(&["open", "Permission denied"]);
     user.expect_nothing_left();
 }
 

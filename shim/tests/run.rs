@@ -24,6 +24,19 @@ fn streams_arguments_and_the_exit_code_pass_through() {
 }
 
 #[test]
+fn a_standard_error_that_takes_nothing_changes_no_end_and_leaves_nothing() {
+    let Some(place) = Place::new() else { return };
+    let full = || fs::File::options().write(true).open("/dev/full").expect("open");
+    let killed = ["run", "--init", "--", "sh", "-c", "kill -KILL $$"];
+    let timed = ["run", "--timeout", "0.2", "--", "sleep", "60"];
+    for (args, code) in [(&killed[..], 137), (&timed, 124), (&["run", "--no-such-flag"], 1)] {
+        let status = place.command(args).stderr(full()).status().expect("start");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+        place.expect_nothing_left();
+    }
+}
+
+#[test]
 fn a_workspace_is_changed_as_its_owner() {
     let Some(place) = Place::new() else { return };
     let workspace = place.path("workspace");

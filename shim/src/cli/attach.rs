@@ -1,6 +1,7 @@
 //! `nucleus attach`.
 
 use crate::keeper::{self, BYTES, SIZE};
+use crate::say::say;
 use crate::store::Store;
 use crate::supervise::exit_code;
 use clap::Args;
@@ -72,13 +73,9 @@ const KNOWN: Timespec = Timespec {
 };
 
 /// The workload's exit code, as a shell would have it.
-#[expect(
-    clippy::print_stderr,
-    reason = "an exit code that is not the workload's is told"
-)]
 fn code_of(process: Option<&OwnedFd>) -> i32 {
     let Some(process) = process else {
-        eprintln!("nucleus: the exit code is not known: the workload had ended before");
+        say!("nucleus: the exit code is not known: the workload had ended before");
         return 0;
     };
     let mut told = exit_status(process.as_fd());
@@ -91,12 +88,12 @@ fn code_of(process: Option<&OwnedFd>) -> i32 {
     match told {
         Ok(Some(status)) => exit_code(ExitStatus::from_raw(status)),
         Ok(None) => {
-            eprintln!("nucleus: the exit code is not known: nobody has waited for the workload");
+            say!("nucleus: the exit code is not known: nobody has waited for the workload");
             0
         }
         Err(errno) => {
             let error = io::Error::from(errno);
-            eprintln!("nucleus: the exit code is not known: kernels before 6.15 do not tell it ({error})");
+            say!("nucleus: the exit code is not known: kernels before 6.15 do not tell it ({error})");
             0
         }
     }

@@ -4,6 +4,7 @@ use crate::cleanup;
 use crate::egress;
 use crate::made_with;
 use crate::run;
+use crate::say::say;
 use crate::store::Store;
 use crate::workspace::around;
 use crate::workspace::copies::Copies;
@@ -50,7 +51,6 @@ impl Ps {
     ///
     /// # Errors
     /// The store or the runtime cannot be asked.
-    #[expect(clippy::print_stderr, reason = "warnings are for the caller")]
     pub fn run(&self, root: Option<PathBuf>) -> Result<i32, anyhow::Error> {
         let store = Store::open(root)?;
         let mut rows = Vec::new();
@@ -58,7 +58,7 @@ impl Ps {
             let (state, otherwise) = match state_of(&store, &name) {
                 Ok(state) => (state.unwrap_or_default(), "starting or left behind"),
                 Err(error) => {
-                    eprintln!("nucleus: warning: {name}: {}", super::chain(&error));
+                    say!("nucleus: warning: {name}: {}", super::chain(&error));
                     (Value::Null, "unknown")
                 }
             };
@@ -182,8 +182,13 @@ impl Stop {
         let state = state_of(store, name)?.map_err(anyhow::Error::msg)?;
         match state["status"].as_str() {
             Some("stopped") => return Ok(()),
-            Some("created") => kill(store, name, "created")?,
-            status => {
+            // No program is there to hear SIGTERM, and gVisor sends it no signal.
+            Some("created") => {
+                if let Some(process) = process_of(store, name)? {
+                    let _ = signal::pidfd_send_signal(process.as_fd(), Signal::KILL.as_raw());
+                }
+            }
+            _ => {
                 let mut term = runtime(store, name)?;
                 let sent = term.args(["kill", name, "TERM"]).stdin(Stdio::null()).output()?;
                 let time = if sent.status.success() {
@@ -196,7 +201,11 @@ impl Stop {
                 }
                 let told = String::from_utf8_lossy(&sent.stderr);
                 anyhow::ensure!(sent.status.success(), "stop {name}: {}", told.trim_end());
-                kill(store, name, status.unwrap_or_default())?;
+                // It may end meanwhile.
+                let mut kill = runtime(store, name)?;
+                kill.args(["kill", "--all", name, "KILL"])
+                    .stderr(Stdio::null())
+                    .status()?;
             }
         }
         anyhow::ensure!(
@@ -206,22 +215,6 @@ impl Stop {
         );
         Ok(())
     }
-}
-
-/// Sends SIGKILL to all that runs in a sandbox with this status. It may end meanwhile.
-fn kill(store: &Store, name: &str, status: &str) -> Result<(), anyhow::Error> {
-    // No program is there to hear a signal, and gVisor sends it none.
-    if status == "created" {
-        if let Some(process) = process_of(store, name)? {
-            let _ = signal::pidfd_send_signal(process.as_fd(), Signal::KILL.as_raw());
-        }
-        return Ok(());
-    }
-    let mut kill = runtime(store, name)?;
-    kill.args(["kill", "--all", name, "KILL"])
-        .stderr(Stdio::null())
-        .status()?;
-    Ok(())
 }
 
 /// Waits for the end.
@@ -240,15 +233,11 @@ fn has_ended(store: &Store, name: &str, time: Duration) -> Result<bool, anyhow::
 }
 
 /// Does it to each of them, and tells what failed. The exit code.
-#[expect(
-    clippy::print_stderr,
-    reason = "each error is told where the next one is tried"
-)]
 fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<(), anyhow::Error>) -> i32 {
     let mut code = 0;
     for name in names {
         if let Err(error) = act(name) {
-            eprintln!("nucleus: {}", super::chain(&error));
+            say!("nucleus: {}", super::chain(&error));
             code = 1;
         }
     }
@@ -259,25 +248,6 @@ fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<(), anyhow::Er
 pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow::Error> {
     if let Some(sandbox) = store.left_behind(name)? {
         cleanup::remove(store, sandbox, true)?.finish()?;
-    }
-    Ok(())
-}
-
-/// Ends a sandbox whose `nucleus run` is there still, which removes it then. It may be about to make it.
-fn end(store: &Store, name: &str) -> Result<(), anyhow::Error> {
-    let deadline = Instant::now() + END;
-    while store.directory(name).is_ok() {
-        if let Ok(Some(status)) = status_of(store, name)
-            && status != "stopped"
-        {
-            kill(store, name, &status)?;
-        }
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "rm {name}: its nucleus run is there still {} seconds after SIGKILL",
-            END.as_secs()
-        );
-        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
@@ -323,11 +293,7 @@ impl Rm {
             orphan => orphan?,
         };
         let Some(sandbox) = orphan else {
-            anyhow::ensure!(
-                self.force,
-                "{name}: its nucleus run is there still; nucleus stop {name} ends it, rm --force too"
-            );
-            return end(store, name);
+            anyhow::bail!("{name}: its nucleus run is there still; nucleus stop {name} ends it");
         };
         if !self.force
             && let Some(status) = status_of(store, name)?.filter(|status| status != "stopped")

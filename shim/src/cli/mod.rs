@@ -16,6 +16,7 @@ pub mod verify;
 pub mod workspace;
 
 use crate::early::Early;
+use crate::say::say;
 #[cfg(test)]
 use crate::{request::Request, run::Call};
 use anyhow::Context;
@@ -120,7 +121,6 @@ enum Command {
 }
 
 /// Parses, runs, prints the error; returns the exit code.
-#[expect(clippy::print_stderr, reason = "the one place where an error is told")]
 pub fn main() -> i32 {
     let guess = Early::guess(std::env::args_os().skip(1));
     let cli = match parse() {
@@ -130,14 +130,14 @@ pub fn main() -> i32 {
             return 0;
         }
         Err(error) => {
-            eprintln!("nucleus: {}", usage_message(&error, std::env::args_os()));
+            say!("nucleus: {}", usage_message(&error, std::env::args_os()));
             return 1;
         }
     };
     match dispatch(cli, guess) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("nucleus: {}", chain(&error));
+            say!("nucleus: {}", chain(&error));
             1
         }
     }

@@ -1,6 +1,7 @@
 //! `nucleus workspace`.
 
 use crate::escape;
+use crate::say::say;
 use crate::store::Store;
 use crate::workspace::changes::{Change, Sides, What};
 use crate::workspace::commit;
@@ -240,7 +241,6 @@ fn text_of(tree: &Tree, path: &Path) -> Option<String> {
 }
 
 impl Commit {
-    #[expect(clippy::print_stderr, reason = "what is left is for the caller")]
     fn run(&self, copy: Copy, quiet: bool) -> Result<i32, anyhow::Error> {
         let sides = copy.sides()?;
         let changes = crate::workspace::changes::changes(&sides)?;
@@ -250,12 +250,12 @@ impl Commit {
         if left.is_empty() {
             copy.remove()?;
         } else if !quiet {
-            eprintln!(
+            say!(
                 "nucleus: not taken over, nucleus workspace drop {} forgets them:",
                 self.name
             );
             for line in listing(&left).lines() {
-                eprintln!("  {line}");
+                say!("  {line}");
             }
         }
         // What was asked for by name and not taken over is an error; what is protected is not unless it was.

@@ -4,6 +4,7 @@ use super::copies::{Copies, Copy};
 use super::{Error, at, guard, protected};
 use crate::escape::escape;
 use crate::launch::Launch;
+use crate::say::say;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,11 @@ pub fn copy_in(launch: &mut Launch, copies: &Copies) -> Result<Option<Copy>, Err
 ///
 /// # Errors
 /// The workspace cannot be read.
-#[expect(clippy::print_stderr, reason = "the caller is to look at them")]
 pub fn tell_newcomers(workspace: &Path, before: &BTreeSet<PathBuf>, quiet: bool) -> Result<(), Error> {
     for path in guard::present(workspace)?.difference(before).filter(|_| !quiet) {
         let reason = protected::reason(path).unwrap_or_default();
         let path = escape(&workspace.join(path));
-        eprintln!("nucleus: warning: the workload made {path}: {reason}");
+        say!("nucleus: warning: the workload made {path}: {reason}");
     }
     Ok(())
 }
@@ -39,14 +39,13 @@ pub fn tell_newcomers(workspace: &Path, before: &BTreeSet<PathBuf>, quiet: bool)
 ///
 /// # Errors
 /// What cannot be read or removed.
-#[expect(clippy::print_stderr, reason = "the caller is to know of them")]
 pub fn look_at(copy: Copy, quiet: bool) -> Result<usize, Error> {
     let changes = copy.changes()?.len();
     if changes == 0 {
         copy.remove()?;
     } else if !quiet {
         let (name, s) = (copy.name(), if changes == 1 { "" } else { "s" });
-        eprintln!("nucleus: {changes} change{s} of the workspace wait: nucleus workspace diff {name}");
+        say!("nucleus: {changes} change{s} of the workspace wait: nucleus workspace diff {name}");
     }
     Ok(changes)
 }

@@ -115,12 +115,24 @@ impl Copies {
         Copy::lock(name, directory)
     }
 
-    /// Removes copies that were never finished, because their `nucleus` was killed.
+    /// Removes copies that were never finished, because their `nucleus` was killed. Where this user reaches none there are
+    /// none: a home directory may be another's.
     ///
     /// # Errors
     /// What cannot be removed.
     pub fn sweep(&self) -> Result<(), Error> {
-        for name in self.names()? {
+        let names = match self.names() {
+            Err(Error::Call { source, .. })
+                if matches!(
+                    source.kind(),
+                    std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(());
+            }
+            names => names?,
+        };
+        for name in names {
             let directory = self.root.join(&name);
             if directory.join(MANIFEST).exists() {
                 continue;
