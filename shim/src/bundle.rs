@@ -257,8 +257,7 @@ fn mounts(launch: &Launch, secrets: &Path) -> Vec<Mount> {
     }
     if let Some(context) = &launch.context_copy {
         // The directory itself, and over it a tmpfs that takes over what it covers.
-        let options = ["bind", UNLINKED, "ro", "nosuid", "nodev"];
-        mounts.push(mount("/context", "bind", context, &options));
+        mounts.push(bound(launch, context));
         mounts.push(own_tmpfs(launch, "/context", &["mode=755", "tmpcopyup"]));
     }
     mounts.extend(launch.binds.iter().map(|bind| bound(launch, bind)));

@@ -1,7 +1,7 @@
 //! `--verify-context`: what is checked is what the workload gets, because it is checked in a copy of ours.
 
 use crate::escape::escape;
-use crate::launch::{CONTEXT, Launch};
+use crate::launch::{CONTEXT, Launch, keep_owners_where_that_fails};
 use crate::workspace::tree::{Kind, Tree};
 use crate::workspace::{Error, at, copy};
 use nucleus_policy::Digest;
@@ -91,10 +91,7 @@ pub fn verify(launch: &mut Launch, directory: &Path) -> Result<(), Refused> {
             pin,
         });
     }
-    if launch.context_copy.is_some() {
-        launch.context_copy = Some(place);
-    } else {
-        launch.put_at(CONTEXT, &place);
-    }
+    launch.put_at(CONTEXT, &place);
+    keep_owners_where_that_fails(launch);
     Ok(())
 }

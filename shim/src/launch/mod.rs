@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use ids::{IDS, ids};
 pub(crate) use ids::{RANGES, hash, range};
+pub(crate) use paths::keep_owners_where_that_fails;
 use paths::{map_no_ids_where_that_fails, paths, root};
 use process::{environment, working_directory};
 
@@ -92,7 +93,7 @@ pub struct Launch {
     /// A workspace that the workload may change but for what is mounted over it.
     pub workspace_guarded: Option<PathBuf>,
     /// A copied context: a directory on the host.
-    pub context_copy: Option<PathBuf>,
+    pub context_copy: Option<Bind>,
     /// A context that must have this digest.
     pub context_pin: Option<(PathBuf, Digest)>,
     /// The home directory inside.
@@ -160,11 +161,8 @@ impl Launch {
 
     /// Puts another directory at a place.
     pub fn put_at(&mut self, destination: &str, directory: &Path) {
-        for bind in self
-            .binds
-            .iter_mut()
-            .filter(|bind| bind.destination == destination)
-        {
+        let all = self.binds.iter_mut().chain(&mut self.context_copy);
+        for bind in all.filter(|bind| bind.destination == destination) {
             // The store may be reached through a link, such as /var/run.
             bind.source = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
         }

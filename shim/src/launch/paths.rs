@@ -1,6 +1,7 @@
 //! What of the host a request brings into the sandbox.
 
 use super::{Bind, CONTEXT, Faults, Launch, Root, WORKSPACE};
+use crate::facts::Facts;
 use crate::mode::Weaker;
 use crate::parse;
 use crate::request::{ContextMode, Request, WorkspaceMode};
@@ -107,7 +108,12 @@ pub(super) fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults)
         let pin = pin.and_then(|pin| faults.note("verify-context", pin));
         launch.context_pin = found.clone().zip(pin);
         match request.context_mode.unwrap_or(ContextMode::Copy) {
-            ContextMode::Copy => launch.context_copy = found,
+            ContextMode::Copy => {
+                let found = found.map(|source| bind(&source, CONTEXT, false, true));
+                let found = found.and_then(|bind| faults.note("context", bind));
+                // The copies are the workload's, as in a workspace of its own.
+                launch.context_copy = found.map(|bind| Bind { owned: true, ..bind });
+            }
             ContextMode::Bind => {
                 let found = found.map(|source| bind(&source, CONTEXT, false, false));
                 launch
@@ -162,6 +168,47 @@ const WITHOUT_ID_MAPS: [(i64, &str); 5] = [
     (0xfe53_4d42, "SMB"),
     (0x0102_1997, "9p"),
 ];
+/// It takes them since Linux 6.3.
+const TMPFS: i64 = 0x0102_1994;
+
+/// The file system of a path, if its mounts take no maps of ids.
+fn without_id_maps(path: &Path) -> Option<&'static str> {
+    let kind = rustix::fs::statfs(path).ok()?.f_type;
+    if kind == TMPFS {
+        let kernel = Facts::kernel()?;
+        return ((kernel.major, kernel.minor) < (6, 3)).then_some("tmpfs before Linux 6.3");
+    }
+    let found = WITHOUT_ID_MAPS.iter().find(|(other, _)| *other == kind);
+    found.map(|(_, name)| *name)
+}
+
+/// Why the owner's files are not the workload's in there.
+fn not_owned(bind: &Bind, mapped: bool) -> Option<String> {
+    let why = if mapped {
+        let kind = without_id_maps(&bind.source)?;
+        format!("{kind} maps no ids, as other file systems do")
+    } else {
+        "without a user namespace no ids are mapped".into()
+    };
+    Some(format!(
+        "{} for {}: {why}, so the workload may write there only what everyone may",
+        bind.source.display(),
+        bind.destination,
+    ))
+}
+
+/// Where no ids are mapped, the copies of a context stay others' too: its workload reads what everyone may.
+pub(crate) fn keep_owners_where_that_fails(launch: &mut Launch) {
+    if launch.ids.users.2 == 1 {
+        return;
+    }
+    if let Some(context) = launch.context_copy.as_mut().filter(|context| context.owned)
+        && let Some(what) = not_owned(context, launch.ids.mapped)
+    {
+        context.owned = false;
+        launch.decision.warnings.push(what);
+    }
+}
 
 /// The workload of such a mount is another user to it, who may write what everyone may. That is less than was asked
 /// for and no less protection: agent mode tells, the others refuse.
@@ -169,25 +216,11 @@ pub(super) fn map_no_ids_where_that_fails(launch: &mut Launch, faults: &mut Faul
     if launch.ids.users.2 == 1 {
         return;
     }
+    keep_owners_where_that_fails(launch);
     for bind in launch.binds.iter_mut().filter(|bind| bind.owned) {
-        let why = if launch.ids.mapped {
-            let kind = rustix::fs::statfs(&bind.source).ok();
-            let kind = kind.and_then(|found| WITHOUT_ID_MAPS.iter().find(|(kind, _)| *kind == found.f_type));
-            let Some((_, kind)) = kind else { continue };
-            (
-                format!("{kind} maps no ids"),
-                "; a directory of another file system has no such limit",
-            )
-        } else {
-            ("without a user namespace no ids are mapped".to_owned(), "")
+        let Some(what) = not_owned(bind, launch.ids.mapped) else {
+            continue;
         };
-        let what = format!(
-            "{} for {}: {}, so the workload may write there only what everyone may{}",
-            bind.source.display(),
-            bind.destination,
-            why.0,
-            why.1
-        );
         if launch.decision.rules.weaker == Weaker::WithConsent {
             bind.owned = false;
             launch.decision.warnings.push(what);
