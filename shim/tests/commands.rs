@@ -566,3 +566,18 @@ fn a_terminal_of_a_detached_sandbox_is_attached_to_left_and_attached_to_again() 
         ])
         .fails_with(&["no-such-program"]);
 }
+
+#[test]
+fn what_its_caller_waits_for_is_removed_by_force_alone() {
+    let Some(place) = Place::new() else { return };
+    let name = place.name();
+    let args = ["run", "--quiet", "--name", name, "--", "sleep", "1000"];
+    let mut run = place.command(&args).spawn().expect("start nucleus");
+    eventually("it runs", || place.nucleus(&["ps"]).exits(0).contains("running"));
+    place
+        .nucleus(&["rm", name])
+        .fails_with(&["its nucleus run is there still", "rm --force too"]);
+    place.nucleus(&["rm", "--force", name]).exits(0);
+    assert_eq!(run.wait().expect("wait").code(), Some(137));
+    place.expect_nothing_left();
+}

@@ -182,13 +182,8 @@ impl Stop {
         let state = state_of(store, name)?.map_err(anyhow::Error::msg)?;
         match state["status"].as_str() {
             Some("stopped") => return Ok(()),
-            // No program is there to hear SIGTERM, and gVisor sends it no signal.
-            Some("created") => {
-                if let Some(process) = process_of(store, name)? {
-                    let _ = signal::pidfd_send_signal(process.as_fd(), Signal::KILL.as_raw());
-                }
-            }
-            _ => {
+            Some("created") => kill(store, name, "created")?,
+            status => {
                 let mut term = runtime(store, name)?;
                 let sent = term.args(["kill", name, "TERM"]).stdin(Stdio::null()).output()?;
                 let time = if sent.status.success() {
@@ -201,11 +196,7 @@ impl Stop {
                 }
                 let told = String::from_utf8_lossy(&sent.stderr);
                 anyhow::ensure!(sent.status.success(), "stop {name}: {}", told.trim_end());
-                // It may end meanwhile.
-                let mut kill = runtime(store, name)?;
-                kill.args(["kill", "--all", name, "KILL"])
-                    .stderr(Stdio::null())
-                    .status()?;
+                kill(store, name, status.unwrap_or_default())?;
             }
         }
         anyhow::ensure!(
@@ -215,6 +206,22 @@ impl Stop {
         );
         Ok(())
     }
+}
+
+/// Sends SIGKILL to all that runs in a sandbox with this status. It may end meanwhile.
+fn kill(store: &Store, name: &str, status: &str) -> Result<(), anyhow::Error> {
+    // No program is there to hear a signal, and gVisor sends it none.
+    if status == "created" {
+        if let Some(process) = process_of(store, name)? {
+            let _ = signal::pidfd_send_signal(process.as_fd(), Signal::KILL.as_raw());
+        }
+        return Ok(());
+    }
+    let mut kill = runtime(store, name)?;
+    kill.args(["kill", "--all", name, "KILL"])
+        .stderr(Stdio::null())
+        .status()?;
+    Ok(())
 }
 
 /// Waits for the end.
@@ -248,6 +255,25 @@ fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<(), anyhow::Er
 pub(super) fn forget_left_behind(store: &Store, name: &str) -> Result<(), anyhow::Error> {
     if let Some(sandbox) = store.left_behind(name)? {
         cleanup::remove(store, sandbox, true)?.finish()?;
+    }
+    Ok(())
+}
+
+/// Ends a sandbox whose `nucleus run` is there still, which removes it then. It may be about to make it.
+fn end(store: &Store, name: &str) -> Result<(), anyhow::Error> {
+    let deadline = Instant::now() + END;
+    while store.directory(name).is_ok() {
+        if let Ok(Some(status)) = status_of(store, name)
+            && status != "stopped"
+        {
+            kill(store, name, &status)?;
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "rm {name}: its nucleus run is there still {} seconds after SIGKILL",
+            END.as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
@@ -293,7 +319,11 @@ impl Rm {
             orphan => orphan?,
         };
         let Some(sandbox) = orphan else {
-            anyhow::bail!("{name}: its nucleus run is there still; nucleus stop {name} ends it");
+            anyhow::ensure!(
+                self.force,
+                "{name}: its nucleus run is there still; nucleus stop {name} ends it, rm --force too"
+            );
+            return end(store, name);
         };
         if !self.force
             && let Some(status) = status_of(store, name)?.filter(|status| status != "stopped")

@@ -173,6 +173,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.expect_nothing_left();
+            return;
+        }
+        // A test that failed half way has not ended its sandboxes.
+        for name in self.left_in("sandboxes") {
+            let _ = self.command(&["rm", "--force", &name]).output();
         }
     }
 }
