@@ -1,4 +1,5 @@
-//! `--verify-context`: what is checked is what the workload gets, because it is checked in a copy of ours.
+//! Copies of a context: `--verify-context`, where what is checked is what the workload gets, because it is checked in a
+//! copy of ours, and those for other runtimes, which make none.
 
 use crate::escape::escape;
 use crate::launch::{CONTEXT, Launch, keep_owners_where_that_fails};
@@ -93,5 +94,24 @@ pub fn verify(launch: &mut Launch, directory: &Path) -> Result<(), Refused> {
     }
     launch.put_at(CONTEXT, &place);
     keep_owners_where_that_fails(launch);
+    Ok(())
+}
+
+/// Copies a context to a place that the workload reaches, as its own, where the runtime makes no copy.
+///
+/// # Errors
+/// It cannot be copied.
+pub fn copy_apart(launch: &mut Launch, place: &Path) -> Result<(), Error> {
+    let owner = launch.ids.outside();
+    let Some(bind) = launch.binds.iter_mut().find(|bind| bind.destination == CONTEXT) else {
+        return Ok(());
+    };
+    let from = Tree::open(&bind.source)?;
+    copy::make_directory(place)?;
+    let to = Tree::open(place)?;
+    copy::copy(&from, &to)?;
+    copy::own_all(&to, owner)?;
+    bind.writable = true;
+    launch.put_at(CONTEXT, place);
     Ok(())
 }

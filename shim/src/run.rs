@@ -86,6 +86,7 @@ pub fn run(mut request: Request, call: &Call, guess: Option<Early>) -> Result<i3
         .and_then(|()| Ok(around::copy_in(&mut decided.launch, &copies)?))
         .map(|made| copy = made)
         .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
+        .and_then(|()| copy_context(&mut decided.launch, &sandbox))
         .and_then(|()| egress::begin(&mut decided.launch, &mut sandbox))
         .map(|begun| network = begun)
         .map(|()| decided.program.network = gvisor_network(&decided))
@@ -129,6 +130,14 @@ pub fn run(mut request: Request, call: &Call, guess: Option<Early>) -> Result<i3
 fn take_range(launch: &mut Launch, store: &Store, sandbox: &mut Sandbox) -> Result<(), anyhow::Error> {
     if launch.has_range() {
         launch.set_range(sandbox.take_range(&store.full_name(&launch.name))?);
+    }
+    Ok(())
+}
+
+fn copy_context(launch: &mut Launch, sandbox: &Sandbox) -> Result<(), anyhow::Error> {
+    if launch.context_apart {
+        let place = sandbox.make_apart()?.with_file_name("context");
+        context::copy_apart(launch, &place)?;
     }
     Ok(())
 }

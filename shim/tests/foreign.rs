@@ -283,9 +283,9 @@ fn nothing_is_removed_under_a_create_that_goes_on() {
     let Some(place) = Place::new() else { return };
     let (there, log) = (place.path("there"), place.path("log"));
     let case = format!(
-        "*' create '*) touch {}; sleep 0.5; /usr/sbin/runc \"$@\"; echo created >>{log}; exit;; \
-         *' delete '*) echo delete >>{log};;",
+        "*' create '*) touch {}; sleep 0.5;; *' delete '*) [ -e \"$2/{}\" ]; echo $? >>{log};;",
         there.display(),
+        place.name(),
         log = log.display()
     );
     let Some(runtime) = runc_with(&place, &case) else {
@@ -293,7 +293,7 @@ fn nothing_is_removed_under_a_create_that_goes_on() {
     };
     kill_when(&place, &runtime, &there);
     let log = fs::read_to_string(&log).expect("a log");
-    assert!(log.starts_with("created\ndelete\n"), "{log}");
+    assert!(log.starts_with("0\n"), "removed before there was a record: {log}");
 }
 
 #[test]
@@ -525,4 +525,37 @@ fn what_is_seen_of_other_runtimes_is_reported_and_lies_are_caught() {
     finished.fails_with(&["seccomp mode: expected 2; found 0"]);
     assert_eq!(finished.stdout, "");
     nothing_left(&place);
+}
+
+/// They copy nothing themselves: the copy is made before, and belongs to the workload.
+#[test]
+fn a_copied_context_is_the_workloads_own() {
+    let Some((place, runtimes)) = installed() else {
+        return;
+    };
+    let context = place.path("context");
+    fs::create_dir_all(context.join("private")).expect("mkdir");
+    let file = context.join("private/key");
+    for (path, mode) in [(&context.join("private"), 0o700), (&file, 0o600)] {
+        if !path.exists() {
+            fs::write(path, "before\n").expect("write");
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let context = context.to_str().expect("UTF-8");
+    let pin = nucleus(&place, &["context-digest", context]);
+    let script = "cat private/key; echo after >private/key; cat private/key; mkdir new; pwd; echo *";
+    for (name, runtime) in runtimes {
+        for verified in [&[][..], &["--verify-context", pin.exits(0).trim()]] {
+            let options = [&["--context", context], verified].concat();
+            let finished = sh(&place, runtime, &options, script);
+            assert_eq!(
+                finished.exits(0),
+                "before\nafter\n/context\nnew private\n",
+                "{name}: {finished:?}"
+            );
+            assert_eq!(fs::read_to_string(&file).expect("read"), "before\n");
+            nothing_left(&place);
+        }
+    }
 }

@@ -192,6 +192,21 @@ const TABLE: &[(&[&str], &str)] = &[
     (&["start"], "NAME"),
     (&["bundle", "--", "true"], "--output"),
     (
+        &[
+            "bundle",
+            "--output",
+            "x",
+            "--runtime",
+            "/usr/sbin/runc",
+            "--allow-degraded-security",
+            "--context",
+            "/etc/apt",
+            "--",
+            "true",
+        ],
+        "context: only nucleus-runtime",
+    ),
+    (
         &["bundle", "--output", "/nowhere/x", "--", "true"],
         "mkdir /nowhere/x",
     ),

@@ -68,6 +68,10 @@ impl Bundle {
             decide::decide(&request, false, quiet)?
         };
         anyhow::ensure!(
+            !decided.launch.context_apart,
+            "context: only nucleus-runtime makes a copy of it from a bundle; --context-mode bind shows it as it is"
+        );
+        anyhow::ensure!(
             decided.launch.bridge.is_none(),
             "network: bridge is made by nucleus run for as long as it runs; a bundle has none or host"
         );

@@ -94,6 +94,9 @@ pub struct Launch {
     pub workspace_guarded: Option<PathBuf>,
     /// A copied context: a directory on the host.
     pub context_copy: Option<Bind>,
+    /// Whether the context is a bind of such a directory until a copy is made in its place: other runtimes than ours
+    /// make none.
+    pub context_apart: bool,
     /// A context that must have this digest.
     pub context_pin: Option<(PathBuf, Digest)>,
     /// The home directory inside.
@@ -157,6 +160,14 @@ impl Launch {
     /// Takes the range with this number.
     pub fn set_range(&mut self, number: u32) {
         self.ids.set_range(number);
+    }
+
+    /// Lets the context be copied before the container is made.
+    fn set_context_apart(&mut self) {
+        let context = self.context_copy.take();
+        self.context_apart = context.is_some();
+        self.binds
+            .splice(..0, context.map(|bind| Bind { owned: false, ..bind }));
     }
 
     /// Puts another directory at a place.
@@ -249,6 +260,7 @@ pub fn resolve(
         workspace_copy: None,
         workspace_guarded: None,
         context_copy: None,
+        context_apart: false,
         context_pin: None,
         home_is_bound: request.home.is_some(),
         tmpfs: Vec::new(),
@@ -283,6 +295,9 @@ pub fn resolve(
         launch.init = faults.note("init", program);
     }
     paths(request, &mut launch, &mut faults);
+    if facts.runtime != Runtime::Native {
+        launch.set_context_apart();
+    }
     map_no_ids_where_that_fails(&mut launch, &mut faults);
     launch.env = environment(request, &launch, &mut faults);
     launch.workdir = working_directory(request, &mut faults, &launch);

@@ -125,6 +125,18 @@ pub fn own(fd: impl AsFd, owner: (u32, u32)) -> rustix::io::Result<()> {
     fchown(fd, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))
 }
 
+/// All that is in a copy, and itself.
+///
+/// # Errors
+/// As chown(2).
+pub fn own_all(tree: &Tree, owner: (u32, u32)) -> Result<(), Error> {
+    for path in tree.nodes()?.keys() {
+        let (parent, name) = tree.parent(path).map_err(at("open", &tree.name(path)))?;
+        give(&parent, name, owner).map_err(at("chown", &tree.name(path)))?;
+    }
+    own(tree.root(), owner).map_err(at("chown", &tree.name(Path::new(""))))
+}
+
 /// The same for a link.
 pub fn give(parent: &OwnedFd, name: &std::ffi::OsStr, owner: (u32, u32)) -> rustix::io::Result<()> {
     if !rustix::process::geteuid().is_root() {
