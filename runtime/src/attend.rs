@@ -168,8 +168,12 @@ pub fn connect_console(path: Option<&Path>) -> Result<Option<OwnedFd>, Error> {
     })
 }
 
-/// Writes a pid file so that it is there complete or not at all.
+/// Writes a pid file so that it is there complete or not at all. What is no regular file is written to as it is: no
+/// device is replaced.
 fn write_pid_file(path: &Path, pid: u32) -> Result<(), Fault> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return std::fs::write(path, pid.to_string()).call_on("write", || path.display().to_string());
+    }
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
     let hidden = path.with_file_name(hidden);

@@ -1,14 +1,17 @@
 //! What happens to a sandbox, as JSON lines, outside of it.
 
+use crate::output;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where events go: nowhere, a file, or a descriptor of the caller.
 #[derive(Debug)]
 pub struct Events {
     name: String,
+    target: String,
     to: Option<File>,
 }
 
@@ -18,13 +21,19 @@ impl Events {
     /// # Errors
     /// It cannot be opened.
     pub fn open(name: &str, target: Option<&str>) -> io::Result<Self> {
-        let open = |path: &str| OpenOptions::new().append(true).create(true).open(path);
-        let to = target.map(|target| match target.parse::<u32>() {
-            Ok(number) => open(&format!("/proc/self/fd/{number}")),
-            Err(_) => open(target),
+        let to = target.map(|target| {
+            match target
+                .parse()
+                .ok()
+                .or_else(|| output::descriptor(Path::new(target)))
+            {
+                Some(number) => output::share(number),
+                None => OpenOptions::new().append(true).create(true).open(target),
+            }
         });
         Ok(Self {
             name: name.to_owned(),
+            target: target.unwrap_or_default().to_owned(),
             to: to.transpose()?,
         })
     }
@@ -36,6 +45,7 @@ impl Events {
     pub fn share(&self) -> io::Result<Self> {
         Ok(Self {
             name: self.name.clone(),
+            target: self.target.clone(),
             to: self.to.as_ref().map(File::try_clone).transpose()?,
         })
     }
@@ -52,6 +62,8 @@ impl Events {
             line.extend(more.clone());
         }
         // One write a line, so that lines of several sandboxes in one file do not mix.
+        let target = &self.target;
         file.write_all(format!("{line}\n").as_bytes())
+            .map_err(|error| io::Error::new(error.kind(), format!("write events to {target}: {error}")))
     }
 }

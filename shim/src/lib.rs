@@ -34,6 +34,7 @@ pub mod made_with;
 pub mod mode;
 pub mod native;
 pub mod network_keeper;
+pub mod output;
 pub mod parse;
 pub mod policy;
 pub mod protected;

@@ -207,6 +207,23 @@ pub fn inherit(fd: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Another descriptor of what whoever started this process left open for it. `fcntl(2)`, `F_DUPFD_CLOEXEC`.
+///
+/// # Errors
+/// `EBADF` for a number that is not open, and for a descriptor that is close-on-exec: those are this process's own.
+pub fn share(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_GETFD only reads a flag; a number that is not open gives EBADF.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
+    if flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: makes a new descriptor, which nothing else owns; the one it is made from is left as it is.
+    let made = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
+    let made = RawFd::try_from(made).map_err(|_| Errno::BADF)?;
+    // SAFETY: the kernel has just given this number to this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
 /// The effective user and group of this process when it was executed, without a system call: `getauxval(3)`,
 /// `AT_EUID` and `AT_EGID`. A program that changes neither has them still.
 pub fn ids_at_exec() -> (u32, u32) {

@@ -3,6 +3,7 @@
 use super::pledge::Pledge;
 use super::verdict::Finding;
 use crate::facts::Program;
+use crate::output;
 use nucleus_policy::Digest;
 use serde_json::json;
 use std::fmt;
@@ -88,11 +89,17 @@ fn version(program: &Program) -> String {
         .unwrap_or_default()
 }
 
-/// Writes it, whole or not at all: a file beside it that takes its name when it is complete.
+/// Writes it, whole or not at all: a file beside it that takes its name when it is complete. What is no regular file is
+/// written to as it is, and a link stays one.
 ///
 /// # Errors
 /// As open(2), write(2), fsync(2) and rename(2).
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(mut there) = output::there(path)? {
+        return there.write_all(text.as_bytes());
+    }
+    let target = path.canonicalize();
+    let path = target.as_deref().unwrap_or(path);
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}", std::process::id()));
     let beside = path.with_file_name(name);
