@@ -13,6 +13,7 @@ use crate::report::pledge::Pledge;
 use crate::run::{Call, at};
 use crate::start::Waiting;
 use crate::store::{Sandbox, Store};
+use crate::streams::{self, Copies};
 use crate::supervise;
 use crate::watch::Watch;
 use crate::write::Bundle;
@@ -91,9 +92,7 @@ pub fn run(
         status = status.behind_init();
         killed = Killed::User(decided.launch.ids.outside().0);
     }
-    for copy in copies {
-        let _ = copy.join();
-    }
+    copies.wait();
     // The workload is gone; what is left of the runtime are helpers that end by themselves. `delete` would take one
     // that nobody has waited for as running, and wait for seconds.
     drop(guard);
@@ -139,12 +138,7 @@ impl Foreign<'_> {
             .arg(self.pid_file())
             .arg(self.name());
         if !self.call.detach {
-            command.stdin(Stdio::inherit());
-            let copies = if self.gvisor() {
-                copied_streams(&mut command)?
-            } else {
-                Copies::new()
-            };
+            let copies = streams::keep_ours(&mut command)?;
             let status = command
                 .status()
                 .with_context(|| self.decided.program.path.display().to_string())?;
@@ -159,12 +153,14 @@ impl Foreign<'_> {
             .map_err(at("create", &log))?;
         let failure = sandbox.directory().join("detached");
         File::create(&failure).map_err(at("create", &failure))?;
+        // An input at its end, and not /dev/null, which the runtime would give away.
+        command.stdin(Stdio::piped());
         let status = command.stdout(out.try_clone()?).stderr(out).status()?;
         if !status.success() {
             let told = std::fs::read_to_string(&log).unwrap_or_default();
             anyhow::bail!("{}", told.trim_end());
         }
-        Ok((0, Copies::new()))
+        Ok((0, Copies::default()))
     }
 
     fn pid(&self) -> Result<Pid, anyhow::Error> {
@@ -218,40 +214,6 @@ impl Foreign<'_> {
             Err(errno) => Err(errno.into()),
         }
     }
-}
-
-/// What copies a workload's output, until all that could write it have ended.
-type Copies = Vec<std::thread::JoinHandle<io::Result<u64>>>;
-
-/// runsc writes regular files from their beginning, over what others have written: it gets pipes in their place.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this program forks only to execute another"
-)]
-fn copied_streams(command: &mut Command) -> io::Result<Copies> {
-    let is_file = |number: u32| {
-        let metadata = std::fs::metadata(format!("/proc/self/fd/{number}"));
-        metadata.is_ok_and(|metadata| metadata.is_file())
-    };
-    let mut copies = Vec::new();
-    // A signal to this process must not find a thread that would die of it.
-    let mask = signal::block_all();
-    if is_file(1) {
-        let (mut reader, writer) = io::pipe()?;
-        command.stdout(writer);
-        copies.push(std::thread::spawn(move || {
-            io::copy(&mut reader, &mut io::stdout())
-        }));
-    }
-    if is_file(2) {
-        let (mut reader, writer) = io::pipe()?;
-        command.stderr(writer);
-        copies.push(std::thread::spawn(move || {
-            io::copy(&mut reader, &mut io::stderr())
-        }));
-    }
-    signal::restore(&mask);
-    Ok(copies)
 }
 
 /// Ends the workload when this process is gone: another of this program, which waits for the end of a pipe

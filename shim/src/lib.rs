@@ -48,6 +48,7 @@ pub mod secrets;
 pub mod skeleton;
 pub mod start;
 pub mod store;
+pub mod streams;
 pub mod supervise;
 pub mod swap;
 pub mod unit;

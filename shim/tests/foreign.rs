@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -65,6 +65,64 @@ fn command(place: &Place, args: &[&str]) -> Command {
 
 fn nucleus(place: &Place, args: &[&str]) -> Finished {
     command(place, args).output().expect("start nucleus").into()
+}
+
+#[test]
+fn no_runtime_gives_the_callers_files_and_devices_away() {
+    let Some((place, runtimes)) = installed() else {
+        return;
+    };
+    let (input, output, device) = (place.path("input"), place.path("output"), place.path("device"));
+    fs::write(&input, "in\n").expect("write");
+    // As /dev/null.
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &device,
+        rustix::fs::FileType::CharacterDevice,
+        0o666.into(),
+        rustix::fs::makedev(1, 3),
+    )
+    .expect("mknod");
+    let name = place.name();
+    for (kind, runtime) in runtimes {
+        let run = |words: &[&str], from: &Path| {
+            let mut command = command(&place, words);
+            command.stdin(fs::File::open(from).expect("open"));
+            command.stdout(fs::File::create(&output).expect("create"));
+            command.stderr(fs::File::options().write(true).open(&device).expect("open"));
+            let code = command.status().expect("start").code();
+            for path in [&input, &output, &device] {
+                let found = fs::metadata(path).expect("it is there");
+                assert_eq!((found.uid(), found.gid()), (0, 0), "{kind}: {}", path.display());
+            }
+            (code, fs::read_to_string(&output).expect("read"))
+        };
+        let words = [&["run"], runtime, &["--", "cat"]].concat();
+        assert_eq!(run(&words, &input), (Some(0), "in\n".to_owned()), "{kind}");
+        assert_eq!(run(&words, &device), (Some(0), String::new()), "{kind}");
+        let null = fs::metadata("/dev/null").expect("it is there").uid();
+        let words = [
+            &["run", "--detach", "--name", name],
+            runtime,
+            &["--", "sleep", "60"],
+        ]
+        .concat();
+        assert_eq!(run(&words, &device), (Some(0), String::new()), "{kind}");
+        assert_eq!(
+            fs::metadata("/dev/null").expect("it is there").uid(),
+            null,
+            "{kind}"
+        );
+        // crun 1.8 enters none of these.
+        if kind != "crun" {
+            assert_eq!(
+                run(&["exec", name, "cat"], &input),
+                (Some(0), "in\n".to_owned()),
+                "{kind}"
+            );
+        }
+        nucleus(&place, &["rm", "--force", name]).exits(0);
+    }
 }
 
 fn sh(place: &Place, runtime: &[&str], more: &[&str], script: &str) -> Finished {

@@ -7,6 +7,7 @@ use crate::facts::{Program, Runtime};
 use crate::made_with;
 use crate::run;
 use crate::store::Store;
+use crate::streams;
 use crate::supervise::exit_code;
 use anyhow::Context;
 use clap::Args;
@@ -76,15 +77,23 @@ impl Exec {
             "exec {name}: it is {status}, and a command is run beside one that runs"
         );
         let mut command = program.command(&store.runtime_root());
+        let copies = streams::keep_ours(&mut command)?;
         if program.kind == Runtime::Gvisor {
             // Others take the user of the workload by themselves; runsc would take root.
             let user = workload_user(directory)?;
-            return Ok(exit_code(self.finish(&mut command, &["--user", &user]).status()?));
+            let status = self.finish(&mut command, &["--user", &user]).status()?;
+            // It holds the other ends of the pipes.
+            drop(command);
+            copies.wait();
+            return Ok(exit_code(status));
         }
         // It is written when the command has begun.
         let begun = directory.join(format!("exec-{}.pid", std::process::id()));
         let path = begun.to_str().context("the sandbox's directory is not UTF-8")?;
         let status = self.finish(&mut command, &["--pid-file", path]).status()?;
+        // It holds the other ends of the pipes.
+        drop(command);
+        copies.wait();
         let has_begun = std::fs::remove_file(&begun).is_ok();
         anyhow::ensure!(
             has_begun,
