@@ -104,7 +104,8 @@ impl Store {
             let digest = nucleus_policy::Digest::of(path.as_os_str().as_bytes()).to_string();
             digest[..16].to_owned()
         });
-        Ok(Self { root, tag })
+        // Whoever is told of it may have another working directory.
+        Ok(Self { root: path, tag })
     }
 
     /// The same before it is opened: neither made nor looked at. `None` where it has another name until it is made.

@@ -37,6 +37,27 @@ fn a_standard_error_that_takes_nothing_changes_no_end_and_leaves_nothing() {
 }
 
 #[test]
+fn a_root_may_be_a_relative_path() {
+    let Some(place) = Place::new() else { return };
+    fs::create_dir(place.path("workspace")).expect("mkdir");
+    let copying = ["--workspace", "workspace", "--workspace-mode", "copy-in-out"];
+    for options in [
+        &[][..],
+        &copying,
+        &["--detach"],
+        &["--init", "--report", "report"],
+    ] {
+        let mut command = std::process::Command::new(support::NUCLEUS);
+        command
+            .args(["--root", "root", "run", "--name", place.name()])
+            .args(options);
+        let status = command.args(["--", "true"]).current_dir(place.path("")).status();
+        assert_eq!(status.expect("start").code(), Some(0), "{options:?}");
+    }
+    place.nucleus(&["rm", "--force", place.name()]).exits(0);
+}
+
+#[test]
 fn a_workspace_is_changed_as_its_owner() {
     let Some(place) = Place::new() else { return };
     let workspace = place.path("workspace");

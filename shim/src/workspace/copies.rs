@@ -33,7 +33,8 @@ impl Copies {
         };
         let uid = rustix::process::geteuid();
         let base = match root {
-            Some(root) => root.to_owned(),
+            // Told to the runtime, which has another working directory.
+            Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
             None if uid.is_root() => PathBuf::from("/var/lib/nucleus"),
             None => variable("XDG_STATE_HOME")
                 .or_else(|| Some(variable("HOME")?.join(".local/state")))
