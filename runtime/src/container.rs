@@ -38,6 +38,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Another process would be taken for its first one.
+    #[error("container {id:?}: process {pid}: {}", state::FOREIGN_PROC)]
+    ForeignProc {
+        /// The container.
+        id: String,
+        /// The process.
+        pid: u32,
+    },
     /// Its cgroups.
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::Error),
@@ -208,7 +216,7 @@ impl Container {
     /// A descriptor of the first process, if it is still alive.
     ///
     /// # Errors
-    /// As `pidfd_open(2)`.
+    /// As `pidfd_open(2)`; [`Error::ForeignProc`].
     pub fn pidfd(&self) -> Result<Option<OwnedFd>, Error> {
         let Some(process) = self.process else {
             return Ok(None);
@@ -217,11 +225,20 @@ impl Container {
             return Ok(None);
         };
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) if process.is_alive() => return Err(self.foreign_proc(process)),
             Err(Errno::SRCH) => return Ok(None),
             result => result.map_err(|errno| self.error("pidfd_open", errno))?,
         };
         // The id may have been given to another process before the descriptor held it.
-        Ok(process.is_alive().then_some(pidfd))
+        if !process.is_alive() {
+            return Ok(None);
+        }
+        match process.is_behind(pidfd.as_fd()) {
+            Ok(Some(true)) => Ok(Some(pidfd)),
+            Ok(Some(false)) => Err(self.foreign_proc(process)),
+            Ok(None) => Ok(None),
+            Err(errno) => Err(self.error("read /proc/self/fdinfo of", errno)),
+        }
     }
 
     /// Sends a signal to the first process.
@@ -290,6 +307,13 @@ impl Container {
             let _ = crate::intel_rdt::remove(directory);
         }
         Ok(())
+    }
+
+    fn foreign_proc(&self, process: Process) -> Error {
+        Error::ForeignProc {
+            id: self.id().to_owned(),
+            pid: process.pid,
+        }
     }
 
     fn error(&self, call: &'static str, errno: Errno) -> Error {

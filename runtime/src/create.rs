@@ -338,18 +338,17 @@ impl Creation<'_> {
         cgroup: &cgroup::Record,
         terminal: &mut Option<OwnedFd>,
     ) -> Result<(), Error> {
+        let pid = spawned.id();
+        // Before anything is done to it through `/proc`.
+        let process = Process::child(pid).map_err(|fault| Error::Parent {
+            step: "look at the container's first process",
+            fault,
+        })?;
         if self.plan.proceed {
             self.before_proceed(spawned)?;
             spawned.send(ToChild::Proceed)?;
         }
         // While the child works: the file gets its name when the child is ready.
-        let pid = spawned.id();
-        let process = Process::now(pid)
-            .call_on("read", || format!("/proc/{pid}/stat"))
-            .map_err(|fault| Error::Parent {
-                step: "look at the container's first process",
-                fault,
-            })?;
         self.directory.write_hidden("init", &init_file(process, cgroup))?;
         // A thousand strings, never freed: the child shares their pages, and freeing them would copy each.
         std::mem::forget(self.spec.take());

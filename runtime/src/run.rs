@@ -168,7 +168,8 @@ impl Running {
             Err(state::Error::Missing { .. }) => return Ok(code),
             locked => locked.map_err(container::Error::from)?,
         }
-        // Its first process has ended.
+        // Its first process has ended, and the kernel closes the descriptor with this one's.
+        std::mem::forget(pidfd);
         container.take_down(&TAKE_DOWN[1..])?;
         for failure in hooks::run_each(&hooks.poststop, &state) {
             crate::log::warning(&format!("poststop: {}", chain(&failure)));

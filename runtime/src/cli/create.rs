@@ -124,8 +124,9 @@ Example:
         for note in &created.notes {
             log::warning(note);
         }
-        // The process ends: freeing it would only copy pages that the container's first process shares.
-        std::mem::forget(created.plan);
+        // The process ends: freeing it would only copy pages that the container's first process shares, and the kernel
+        // closes descriptors.
+        std::mem::forget((created.plan, created.spawned));
         Ok(0)
     }
 }

@@ -40,6 +40,8 @@ Examples:
         if self.all {
             // Those that outlive the first process are reached too.
             container.decide(Operation::KillAll)?;
+            // Processes of another pid namespace have no number here, and none of them would be found.
+            container.pidfd()?;
             match container.record.as_ref().map(|record| &record.cgroup) {
                 Some(cgroup) if !cgroup.is_empty() => cgroup.kill_all(signo)?,
                 // Nothing else tells of the others; they end with the first of their pid namespace.

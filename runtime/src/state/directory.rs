@@ -4,7 +4,8 @@ use super::{Error, Init, Loaded, Record, check_id};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags, openat};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The directory of one container.
@@ -186,7 +187,8 @@ impl Directory {
         match openat(
             &self.fd,
             name,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            // A FIFO in its place must not let the command wait for a writer.
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK,
             Mode::empty(),
         ) {
             Ok(fd) => crate::bundle::read_all(fd.as_fd())
@@ -216,15 +218,19 @@ impl Directory {
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        let Some(bytes) = self.read(name)? else {
-            return Ok(None);
+        let damaged = |source| Error::Damaged {
+            path: self.path.join(name),
+            source,
         };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| Error::Damaged {
-                path: self.path.join(name),
-                source,
-            })
+        match self.read(name) {
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).map(Some).map_err(damaged),
+            Ok(None) => Ok(None),
+            // A link, a directory or the like is no record of ours, and `delete --force` takes it away.
+            Err(Error::File { source, .. }) if is_no_file(&source) => {
+                Err(damaged(serde_json::Error::io(source)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a file is there.
@@ -265,7 +271,7 @@ impl Directory {
         // The files that every container has; what else is there is looked for only if that was not all.
         for name in ["init", "state.json", "config.json"] {
             match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(errno) => return Err(file_error("unlink", &self.path.join(name), errno)),
             }
         }
@@ -283,6 +289,16 @@ impl Directory {
                 Err(Errno::ISDIR) if name.to_bytes() == crate::readiness::IN_STATE.as_bytes() => {
                     crate::readiness::remove_directory(self.fd.as_fd())
                         .map_err(|errno| file_error("remove notify in", &self.path, errno))?;
+                }
+                // Nothing of ours: it goes if nothing is in it.
+                Err(Errno::ISDIR) => {
+                    rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR).map_err(|errno| {
+                        file_error(
+                            "rmdir",
+                            &self.path.join(OsStr::from_bytes(name.to_bytes())),
+                            errno,
+                        )
+                    })?
                 }
                 Err(errno) => return Err(file_error("unlink", &self.path, errno)),
             }
@@ -305,6 +321,15 @@ impl Directory {
         }
         Ok(names)
     }
+}
+
+/// What opening or reading anything but a file says: a directory, a link, a socket, a FIFO that somebody holds open.
+fn is_no_file(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::AGAIN)
+    )
 }
 
 fn make_root(root: &Path) -> Result<(), Error> {

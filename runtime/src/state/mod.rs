@@ -16,7 +16,7 @@ mod process;
 mod record;
 
 pub use directory::Directory;
-pub use process::Process;
+pub use process::{FOREIGN_PROC, Process};
 pub use record::{HookState, Init, Loaded, Record, annotations};
 
 use std::path::PathBuf;
