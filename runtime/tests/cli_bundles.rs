@@ -53,6 +53,39 @@ const BUNDLES: &[Case] = &[
         |_, config| config["process"]["user"]["uid"] = json!(-1),
         &["config.json", "-1"],
     ),
+    (
+        "a user who would stay root",
+        |_, config| config["process"]["user"]["uid"] = json!(u32::MAX),
+        &["process.user.uid: 4294967295"],
+    ),
+    (
+        "a group that would stay root's",
+        |_, config| config["process"]["user"]["gid"] = json!(u32::MAX),
+        &["process.user.gid: 4294967295"],
+    ),
+    (
+        "a further group that is none",
+        |_, config| config["process"]["user"]["additionalGids"] = json!([u32::MAX]),
+        &["process.user.additionalGids: 4294967295"],
+    ),
+    (
+        "a device's owner who is none",
+        |_, config| {
+            let device = json!({"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": u32::MAX});
+            config["linux"]["devices"] = json!([device]);
+        },
+        &["linux.devices[0]", "4294967295"],
+    ),
+    (
+        "a mask over everything",
+        |_, config| config["linux"]["maskedPaths"] = json!(["/"]),
+        &["linux.maskedPaths", "root directory"],
+    ),
+    (
+        "all read-only by its path",
+        |_, config| config["linux"]["readonlyPaths"] = json!(["/proc/../"]),
+        &["linux.readonlyPaths", "root directory", "root.readonly"],
+    ),
     ("no process", |_, config| remove(config, "process"), &["process"]),
     (
         "no arguments",

@@ -77,13 +77,16 @@ fn one(builder: &Builder<'_>, device: &oci::LinuxDevice) -> Result<Device, Error
         FileType::Fifo => 0,
         _ => makedev(number(device.major(), "major")?, number(device.minor(), "minor")?),
     };
+    let (uid, gid) = (device.uid().unwrap_or(0), device.gid().unwrap_or(0));
+    super::process::check_id(uid)?;
+    super::process::check_id(gid)?;
     Ok(Device {
         path: c_string(device.path().clone().into_os_string())?,
         kind,
         number,
         mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: device.uid().unwrap_or(0),
-        gid: device.gid().unwrap_or(0),
+        uid,
+        gid,
         bind: builder.in_user_namespace(),
     })
 }

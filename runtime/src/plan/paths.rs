@@ -6,7 +6,7 @@ use super::{Builder, Error, ToOpen, c_string, devices, mounts, sysctl};
 use crate::hooks::Hooks;
 use crate::rootfs::mount::{BindSource, Propagation};
 use oci_spec::runtime as oci;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Adds the steps of the root file system.
 pub(super) fn root_and_mounts(
@@ -149,23 +149,27 @@ fn root_propagation(builder: &Builder<'_>) -> Result<Option<Propagation>, Error>
 }
 
 fn hide(builder: &mut Builder<'_>) -> Result<(), Error> {
-    let absolute = |paths: &[String], field: &str| {
-        paths
-            .iter()
-            .map(|path| match path.starts_with('/') {
-                true => c_string(path.as_str()).map_err(|error| error.at(field.to_owned())),
-                false => Err(Error::invalid(field, format!("{path:?} is not absolute"))),
-            })
-            .collect::<Result<Vec<_>, _>>()
+    let below_root = |paths: &[String], field: &str| {
+        let one = |path: &String| match path.starts_with('/') {
+            true if is_root(path.as_ref()) => Err(Error::invalid(
+                field,
+                format!(
+                    "{path:?} is the root directory, which is not covered so: use root.path and root.readonly"
+                ),
+            )),
+            true => c_string(path.as_str()).map_err(|error| error.at(field.to_owned())),
+            false => Err(Error::invalid(field, format!("{path:?} is not absolute"))),
+        };
+        paths.iter().map(one).collect::<Result<Vec<_>, _>>()
     };
     let Some(linux) = builder.linux() else {
         return Ok(());
     };
-    let readonly = absolute(
+    let readonly = below_root(
         linux.readonly_paths().as_deref().unwrap_or_default(),
         "linux.readonlyPaths",
     )?;
-    let masked = absolute(
+    let masked = below_root(
         linux.masked_paths().as_deref().unwrap_or_default(),
         "linux.maskedPaths",
     )?;
@@ -176,4 +180,17 @@ fn hide(builder: &mut Builder<'_>) -> Result<(), Error> {
         builder.steps.push(Step::Mask(masked));
     }
     Ok(())
+}
+
+/// Whether a path, without looking at links, is the root directory's. A mount there covers nothing for those who are in
+/// it already.
+fn is_root(path: &Path) -> bool {
+    let depth = path
+        .components()
+        .fold(0_usize, |depth, component| match component {
+            Component::Normal(_) => depth + 1,
+            Component::ParentDir => depth.saturating_sub(1),
+            _ => depth,
+        });
+    depth == 0
 }

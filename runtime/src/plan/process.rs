@@ -221,9 +221,22 @@ pub(super) fn terminal(process: &oci::Process, console: bool) -> Result<Step, Er
     })
 }
 
+/// Refuses what stands for *unchanged* in `setresuid(2)` and `chown(2)`: it would leave root's id.
+pub(super) fn check_id(id: u32) -> Result<(), Error> {
+    match id {
+        u32::MAX => Err(Error::value(format!("{id} is nobody's id"))),
+        _ => Ok(()),
+    }
+}
+
 /// User, groups and mask, checked against the id maps.
 pub(super) fn identity(user: &oci::User, maps: Option<&IdMaps>, host: &HostFacts) -> Result<Identity, Error> {
     let additional = user.additional_gids().clone().unwrap_or_default();
+    let ids = [("process.user.uid", user.uid()), ("process.user.gid", user.gid())];
+    let further = additional.iter().map(|gid| ("process.user.additionalGids", *gid));
+    for (field, id) in ids.into_iter().chain(further) {
+        check_id(id).map_err(|error| error.at(field.to_owned()))?;
+    }
     if let Some(maps) = maps {
         if !IdMaps::maps_inside(&maps.uids, user.uid()) {
             return Err(Error::invalid(

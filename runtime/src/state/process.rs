@@ -20,6 +20,15 @@ pub struct Process {
 }
 
 impl Process {
+    /// The process with this id, as it is now.
+    ///
+    /// # Errors
+    /// `ENOENT` or `ESRCH` when there is none.
+    pub fn now(pid: u32) -> rustix::io::Result<Self> {
+        let start_time = read_stat(pid)?.start_time;
+        Ok(Self { pid, start_time })
+    }
+
     /// The child of this process with this id, as it is now.
     ///
     /// # Errors
@@ -127,9 +136,7 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_another_start_time_is_not_it() {
-        let pid = std::process::id();
-        let start_time = read_stat(pid).unwrap().start_time;
-        let own = Process { pid, start_time };
+        let own = Process::now(std::process::id()).unwrap();
         assert!(own.is_alive());
         assert!(
             !Process {
