@@ -292,13 +292,9 @@ impl Directory {
                 }
                 // Nothing of ours: it goes if nothing is in it.
                 Err(Errno::ISDIR) => {
-                    rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR).map_err(|errno| {
-                        file_error(
-                            "rmdir",
-                            &self.path.join(OsStr::from_bytes(name.to_bytes())),
-                            errno,
-                        )
-                    })?
+                    let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
+                    rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR)
+                        .map_err(|errno| file_error("rmdir", &path, errno))?;
                 }
                 Err(errno) => return Err(file_error("unlink", &self.path, errno)),
             }
