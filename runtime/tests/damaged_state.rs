@@ -8,7 +8,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use support::Host;
 
-const PUT: [(&str, fn(&Path)); 3] = [
+/// What it is, and how it comes there.
+type Put = (&'static str, fn(&Path));
+
+const PUT: [Put; 3] = [
     ("a FIFO", |path| {
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         let fifo = rustix::fs::FileType::Fifo;
