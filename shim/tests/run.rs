@@ -44,8 +44,8 @@ fn a_root_may_be_a_relative_path() {
     for options in [
         &[][..],
         &copying,
-        &["--detach"],
         &["--init", "--report", "report"],
+        &["--detach"],
     ] {
         let mut command = std::process::Command::new(support::NUCLEUS);
         command
