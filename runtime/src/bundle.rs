@@ -27,6 +27,9 @@ pub enum Error {
     /// No `config.json`.
     #[error("{} does not exist: a bundle is a directory with a config.json (`nucleus-runtime spec` writes one)", .0.display())]
     NoConfig(PathBuf),
+    /// The state and the hooks, which are told the path, are JSON.
+    #[error("bundle {0:?}: a path that is not UTF-8 cannot be told in the state (rename it)")]
+    NotUtf8(PathBuf),
     /// The caller has closed `--config-fd` without a word.
     #[error("--config-fd: {} ended without a configuration", .0.display())]
     NotGiven(PathBuf),
@@ -123,6 +126,9 @@ impl Bundle {
             path: path.to_owned(),
             source,
         })?;
+        if path.to_str().is_none() {
+            return Err(Error::NotUtf8(path));
+        }
         let (config, bytes) = match config {
             None => read_config(&path)?,
             Some(fd) => {

@@ -4,7 +4,9 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use support::Host;
 use support::refusal::{one_line, refused};
@@ -182,6 +184,23 @@ fn a_bundle_deleted_before_create_is_named() {
     let id = host.id();
     let message = refused(&host, &["create", "--bundle", bundle.path(), &id], &id);
     assert!(message.contains(bundle.path()), "{message}");
+}
+
+#[test]
+fn a_bundle_whose_path_no_state_can_tell_is_named() {
+    let Some(host) = Host::new() else { return };
+    let bundle = host.bundle(|_| {});
+    let odd = host.directory().join(OsStr::from_bytes(b"odd\xff"));
+    fs::rename(bundle.path(), &odd).unwrap();
+    let id = host.id();
+    let args = ["run", "--bundle"].map(OsStr::new);
+    let run = host.run(&[args[0], args[1], odd.as_os_str(), OsStr::new(&id)]);
+    assert_eq!(run.code, 1, "{run}");
+    assert!(
+        run.stderr.contains("odd\\xFF\": a path that is not UTF-8"),
+        "{run}"
+    );
+    assert_eq!(host.leftovers(&id), Vec::<String>::new());
 }
 
 #[test]
