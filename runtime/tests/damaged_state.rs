@@ -62,3 +62,30 @@ fn what_is_in_a_directory_of_somebody_else_is_left_and_named() {
     fs::remove_file(directory.join("one")).unwrap();
     host.ok(&["delete", "--force", &id]);
 }
+
+#[test]
+fn a_copied_record_does_not_lead_to_the_container_that_it_is_of() {
+    let Some(host) = Host::new() else { return };
+    let id = host.running(|_| {});
+    let copy = host.id();
+    fs::create_dir(host.root().join(&copy)).unwrap();
+    for name in ["state.json", "config.json", "init"] {
+        fs::copy(
+            host.root().join(&id).join(name),
+            host.root().join(&copy).join(name),
+        )
+        .unwrap();
+    }
+    for command in [
+        &["kill", &copy, "KILL"][..],
+        &["exec", &copy, "true"],
+        &["delete", &copy],
+    ] {
+        let run = host.run(command);
+        assert_eq!(run.code, 1, "{run}");
+        let expected = format!("it is the record of container {id:?}");
+        assert!(run.stderr.contains(&expected), "{run}");
+    }
+    host.ok(&["delete", "--force", &copy]);
+    assert_eq!(host.state(&id)["status"], "running");
+}

@@ -206,15 +206,30 @@ impl Directory {
     pub fn load(&self) -> Result<Loaded, Error> {
         let init: Option<Init> = self.parse("init")?;
         let record: Option<Record> = self.parse("state.json")?;
+        if let Some(other) = self.other(record.as_ref()) {
+            return Err(Error::Damaged {
+                path: self.path.join("state.json"),
+                source: serde::de::Error::custom(format!("it is the record of container {other:?}")),
+            });
+        }
         Ok(Loaded::new(record, init))
     }
 
-    /// What is recorded and can be read.
+    /// What is recorded of this container and can be read.
     pub fn load_readable(&self) -> Loaded {
-        Loaded::new(
-            self.parse("state.json").unwrap_or_default(),
-            self.parse("init").unwrap_or_default(),
-        )
+        let record: Option<Record> = self.parse("state.json").unwrap_or_default();
+        if self.other(record.as_ref()).is_some() {
+            // The first process may be that container's too.
+            return Loaded::new(None, None);
+        }
+        Loaded::new(record, self.parse("init").unwrap_or_default())
+    }
+
+    /// Whose record it is, if not this container's: its directory was copied or renamed.
+    fn other<'a>(&self, record: Option<&'a Record>) -> Option<&'a str> {
+        record
+            .map(|record| record.id.as_str())
+            .filter(|id| *id != self.id)
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
