@@ -5,9 +5,11 @@ use crate::fault::{Call, Fault};
 use crate::init;
 use crate::notify;
 use crate::plan::Plan;
+use crate::plan::step::Step;
+use crate::program;
 use crate::protocol::{Heard, Protocol, Reply};
 use crate::spawn::Spawned;
-use crate::sync::{FromChild, ToChild};
+use crate::sync::{Failure, FromChild, ToChild};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -41,7 +43,7 @@ impl Spawned {
     /// The failed call, or what the child reports, described with its object.
     pub fn receive(&self, plan: &Plan) -> Result<FromChild, Error> {
         match self.channel.receive().call("recvmsg").map_err(talking)? {
-            FromChild::Failed(failure) => Err(Error::Child(init::describe(&failure, plan))),
+            FromChild::Failed(failure) => Err(told(&failure, plan)),
             message => Ok(message),
         }
     }
@@ -62,7 +64,7 @@ impl Spawned {
             .map_err(|unexpected| talking(Fault::finding(unexpected.to_string())))?;
         *protocol = after;
         match message {
-            FromChild::Failed(failure) => Err(Error::Child(init::describe(&failure, plan))),
+            FromChild::Failed(failure) => Err(told(&failure, plan)),
             FromChild::Terminal(fd) | FromChild::Listener(fd) => Ok((reply, Some(fd))),
             FromChild::Mounted | FromChild::Ready | FromChild::Closed => Ok((reply, None)),
         }
@@ -118,7 +120,7 @@ impl Spawned {
         self.kill();
         while is_readable(self.channel.fd()) {
             match self.receive(plan) {
-                Err(failure @ Error::Child(_)) => return failure,
+                Err(failure @ (Error::Child(_) | Error::Program { .. })) => return failure,
                 Ok(FromChild::Closed) | Err(_) => break,
                 Ok(_) => {}
             }
@@ -155,6 +157,18 @@ impl Spawned {
 pub fn connect(path: &Path) -> Result<OwnedFd, Fault> {
     let stream = UnixStream::connect(path).call_on("connect", || path.display().to_string())?;
     Ok(stream.into())
+}
+
+/// The child's failure in words.
+fn told(failure: &Failure, plan: &Plan) -> Error {
+    let words = init::describe(failure, plan);
+    match plan.steps.get(failure.step) {
+        Some(Step::FindProgram) => Error::Program {
+            code: program::exit_code(&words),
+            words,
+        },
+        _ => Error::Child(words),
+    }
 }
 
 /// Connects to `--console-socket`, if it is given.

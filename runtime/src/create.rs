@@ -107,6 +107,14 @@ pub enum Error {
     /// A step of the child, described with its object.
     #[error("{0}")]
     Child(String),
+    /// There is no such program, or it may not be executed.
+    #[error("{words}")]
+    Program {
+        /// Which, and why.
+        words: String,
+        /// What a shell exits with.
+        code: i32,
+    },
     /// The child ended without a word.
     #[error("the container's first process died during set-up, {0}")]
     Died(String),

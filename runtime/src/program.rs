@@ -6,6 +6,9 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
+const NOT_IN_PATH: &str = "executable file not found in $PATH";
+const NO_SUCH_FILE: &str = "no such file or directory";
+
 /// Finds the first argument as a shell would, and completes the environment with `HOME`.
 ///
 /// Looked up in state `creating`, so that a missing program fails `create`, in the words by which Docker and
@@ -40,14 +43,18 @@ pub fn find(program: &mut Program) -> Result<CString, Fault> {
     if denied {
         return Err(refusal(&format!("exec: {shown:?}"), Errno::ACCESS));
     }
-    Err(Fault::finding(format!(
-        "exec: {shown:?}: executable file not found in $PATH"
-    )))
+    Err(Fault::finding(format!("exec: {shown:?}: {NOT_IN_PATH}")))
+}
+
+/// What a shell exits with: 127 where it finds no program, 126 where that may not run.
+pub fn exit_code(words: &str) -> i32 {
+    let is_missing = [NOT_IN_PATH, NO_SUCH_FILE].iter().any(|end| words.ends_with(end));
+    if is_missing { 127 } else { 126 }
 }
 
 fn refusal(what: &str, errno: Errno) -> Fault {
     let words = match errno {
-        Errno::NOENT | Errno::NOTDIR => "no such file or directory".to_owned(),
+        Errno::NOENT | Errno::NOTDIR => NO_SUCH_FILE.to_owned(),
         Errno::ACCESS => "permission denied".to_owned(),
         // Docker's clients take "permission denied" for exit code 126.
         Errno::ISDIR => "is a directory: permission denied".to_owned(),

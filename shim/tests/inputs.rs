@@ -181,8 +181,6 @@ const TABLE: &[(&[&str], &str)] = &[
         &["run", "--config-fd", "99", "--", "true"],
         "config-fd: read /proc/self/fd/99",
     ),
-    (&["run", "--", "no-such-program"], "no-such-program"),
-    (&["run", "--", "/etc"], "/etc"),
     (&["create"], "command: there is none"),
     (&["create", "--timeout", "1s", "--", "true"], "timeout: "),
     (

@@ -37,6 +37,23 @@ fn a_standard_error_that_takes_nothing_changes_no_end_and_leaves_nothing() {
 }
 
 #[test]
+fn a_program_that_is_missing_or_may_not_run_ends_as_in_a_shell() {
+    let Some(place) = Place::new() else { return };
+    for (program, code) in [
+        ("no-such-program", 127),
+        ("/no/such/program", 127),
+        ("/etc/passwd", 126),
+        ("/etc", 126),
+    ] {
+        for mode in ["agent", "strict-agent"] {
+            let finished = place.nucleus(&["run", "--mode", mode, "--", program]);
+            finished.exits(code);
+            assert!(finished.stderr.contains(program), "{finished:?}");
+        }
+    }
+}
+
+#[test]
 fn a_root_may_be_a_relative_path() {
     let Some(place) = Place::new() else { return };
     fs::create_dir(place.path("workspace")).expect("mkdir");
@@ -337,9 +354,6 @@ fn what_is_wrong_with_a_request_is_told_at_once_and_leaves_nothing() {
     place.nucleus(&log).fails_with(&["open /no/where"]);
     let lock = ["policy", "lock", "--output", "/no/where"];
     place.nucleus(&lock).fails_with(&["create /no/where"]);
-    place
-        .nucleus(&["run", "--", "no-such-program"])
-        .fails_with(&["no-such-program"]);
 }
 
 #[test]

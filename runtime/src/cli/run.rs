@@ -53,7 +53,14 @@ instruction; process N is not yet the program, and becomes it after the byte:
         options.traced = self.block_fd.is_some();
         // Before the container is made: the numbers are the caller's, and must not become ours.
         let handshake = Handshake::take(self.info_fd, self.block_fd, self.alive_fd, options.preserved)?;
-        let created: Created = create::create(options, false)?;
+        let created: Created = match create::create(options, false) {
+            // To a caller that asks how it ended, as from a shell; runc's own is 1.
+            Err(create::Error::Program { words, code }) if self.info_fd.is_some() => {
+                crate::log::fatal(&words);
+                return Ok(code);
+            }
+            created => created?,
+        };
         for note in &created.notes {
             crate::log::warning(note);
         }
