@@ -9,7 +9,7 @@ pub fn line(line: Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// [`line`] with the words of [`format!`].
+/// [`line()`] with the words of [`format!`].
 macro_rules! say {
     ($($words:tt)*) => { $crate::say::line(format_args!($($words)*)) };
 }
