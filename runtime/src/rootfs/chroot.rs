@@ -51,6 +51,5 @@ impl Before {
 }
 
 fn open(path: &CStr) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(CWD, path, flags, Mode::empty())
+    openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
