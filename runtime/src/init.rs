@@ -47,6 +47,8 @@ pub struct StartFifos {
 /// State that steps leave for later ones.
 struct Init<'plan> {
     child: Child<'plan>,
+    /// The runtime was started in a `chroot(2)`.
+    in_chroot: bool,
     rootfs: Option<Rootfs>,
     program: Program,
     path: Option<CString>,
@@ -68,6 +70,7 @@ pub fn run(child: Child<'_>) -> ! {
     }
     let mut init = Init {
         child,
+        in_chroot: false,
         rootfs: None,
         program,
         path: None,
@@ -118,7 +121,8 @@ impl Init<'_> {
     fn rootfs_step(&mut self, step: &Step) -> Result<(), Fault> {
         match step {
             Step::InheritedPropagation { propagation, whole } => {
-                crate::rootfs::set_inherited_propagation(*propagation, *whole)
+                self.in_chroot = crate::rootfs::set_inherited_propagation(*propagation, *whole)?;
+                Ok(())
             }
             Step::Root(root) => {
                 // Modes of devices and directories are the plan's own: the caller's mask must not cut them.
@@ -154,8 +158,10 @@ impl Init<'_> {
             Step::PivotRoot {
                 chroot: false,
                 shared,
-                whole,
-            } => self.rootfs()?.pivot(*shared, *whole),
+            } => {
+                let in_chroot = self.in_chroot;
+                self.rootfs()?.pivot(*shared, in_chroot)
+            }
             Step::ReadonlyRoot => self.rootfs()?.make_readonly(),
             Step::RootPropagation(propagation) => self.rootfs()?.set_propagation(*propagation),
             _ => self.process_step(step),

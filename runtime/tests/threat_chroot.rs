@@ -92,3 +92,13 @@ fn who_enters_its_mount_namespace_is_in_its_root_file_system() {
     let enter = finish(enter);
     assert_eq!((enter.code, enter.stdout.as_str()), (0, "/mark\n"), "{enter}");
 }
+
+/// As ever outside of a chroot, whatever is asked of the mounts: the root file system may cover the root directory.
+#[test]
+fn outside_of_one_every_propagation_starts() {
+    let Some(host) = Host::new() else { return };
+    for propagation in ["private", "slave", "shared", "unbindable"] {
+        let bundle = host.bundle(|config| config["linux"]["rootfsPropagation"] = json!(propagation));
+        host.ok(&["run", "--bundle", bundle.path(), &host.id()]);
+    }
+}

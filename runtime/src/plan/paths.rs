@@ -73,7 +73,6 @@ pub(super) fn root_and_mounts(
     builder.steps.push(Step::PivotRoot {
         chroot: builder.request.no_pivot,
         shared,
-        whole,
     });
     if let Some(propagation) = propagation {
         // The root only: what lay below was set with the inherited tree, and mounts may have words of their own.

@@ -136,8 +136,6 @@ pub enum Step {
         chroot: bool,
         /// The inherited mounts were left shared with the host.
         shared: bool,
-        /// The host's is the whole mount namespace, also from within a `chroot(2)`.
-        whole: bool,
     },
     /// Make the root mount read-only.
     ReadonlyRoot,

@@ -3,8 +3,8 @@
 
 use crate::fault::{Call, Fault};
 use nucleus_sys::clone::setns;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::process::{PidfdFlags, chroot, fchdir, getpid, pidfd_open};
 use std::ffi::CStr;
 
@@ -37,6 +37,25 @@ impl Before {
         };
         leave()?;
         Ok(before)
+    }
+
+    /// Whether that was not this root of the mount namespace.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn was_elsewhere(&self, root: BorrowedFd<'_>) -> Result<bool, Fault> {
+        let place = |root: BorrowedFd<'_>| {
+            let found = statx(
+                root,
+                c"",
+                AtFlags::EMPTY_PATH,
+                StatxFlags::INO | StatxFlags::MNT_ID,
+            );
+            found
+                .map(|found| (found.stx_mnt_id, found.stx_ino))
+                .call("statx /")
+        };
+        Ok(place(self.root.as_fd())? != place(root)?)
     }
 
     /// Goes back.

@@ -206,16 +206,21 @@ fn clone_mount(fd: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<SetupF
 }
 
 /// Sets how events of the tree that was inherited from the host propagate; with `whole` that is all of it, also from
-/// within a `chroot(2)`.
+/// within a `chroot(2)`. Whether this process is in one.
 ///
 /// # Errors
 /// The failed call.
-pub fn set_inherited_propagation(propagation: Propagation, whole: bool) -> Result<(), Fault> {
+pub fn set_inherited_propagation(propagation: Propagation, whole: bool) -> Result<bool, Fault> {
     let before = whole.then(chroot::Before::leave).transpose()?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = openat(CWD, c"/", flags, Mode::empty()).call("open /")?;
     set_propagation(root.as_fd(), propagation).call("mount_setattr /")?;
-    before.map_or(Ok(()), chroot::Before::restore)
+    let Some(before) = before else {
+        return Ok(false);
+    };
+    let was_elsewhere = before.was_elsewhere(root.as_fd())?;
+    before.restore()?;
+    Ok(was_elsewhere)
 }
 
 /// Sets how events of the mount at a descriptor propagate. `mount_setattr(2)`.

@@ -11,13 +11,13 @@ use rustix::process::{chroot, fchdir, pivot_root};
 impl Rootfs {
     /// Makes the root file system the root directory and detaches the host's mount tree, which covers it for
     /// a moment (`pivot_root(2)`, NOTES). `shared` says that the inherited mounts were left shared: then the
-    /// unmount must be kept from reaching the host. With `whole` that is all of it, also from within a `chroot(2)`.
+    /// unmount must be kept from reaching the host. From within a `chroot(2)` all of it is detached.
     ///
     /// # Errors
     /// The failed call. `EINVAL` from `pivot_root(2)` when the current root is not a mount or is the
     /// initial ramfs: `--no-pivot` is for those hosts.
-    pub fn pivot(&self, shared: bool, whole: bool) -> Result<(), Fault> {
-        if whole {
+    pub fn pivot(&self, shared: bool, in_chroot: bool) -> Result<(), Fault> {
+        if in_chroot {
             super::chroot::leave()?;
         }
         let old = if shared {
