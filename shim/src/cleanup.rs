@@ -11,6 +11,7 @@ use nucleus_network::bridge;
 use nucleus_network::removal::Rest;
 use std::fmt;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// A part of what `run` makes on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +118,9 @@ fn is_recorded(store: &Store, program: &Program, name: &str) -> bool {
     }
 }
 
+/// How long a `create` of another runtime goes on at most when nobody waits for it: crun's may wait for ever then.
+const CREATION: Duration = Duration::from_secs(5);
+
 /// Stands by while `nucleus` runs a sandbox of another runtime, which does not end by itself with it: reads a line from
 /// standard input, and if there comes none, because it was killed, takes its container back. The rest is for the next
 /// call.
@@ -136,7 +140,8 @@ pub fn guard(store: &Store, name: &str) -> Result<(), anyhow::Error> {
     }
     // A `create` that nobody waits for any more goes on, and what it makes is known to the runtime only then: to remove it
     // earlier takes away what its own process waits for, which then waits for ever.
-    for _ in 0..unrecorded::ROUNDS {
+    let deadline = Instant::now() + CREATION;
+    while Instant::now() < deadline {
         if unrecorded::processes(&bundle)?.is_empty() {
             return container(store, &program, name, true);
         }

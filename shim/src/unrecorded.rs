@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long is waited for processes to end.
-pub const ROUNDS: u32 = 1000;
+const ROUNDS: u32 = 1000;
 /// Times that.
 pub const ROUND: Duration = Duration::from_millis(10);
 
