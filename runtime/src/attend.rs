@@ -164,7 +164,7 @@ fn told(failure: &Failure, plan: &Plan) -> Error {
     let words = init::describe(failure, plan);
     match plan.steps.get(failure.step) {
         Some(Step::FindProgram) => Error::Program {
-            code: program::exit_code(&words),
+            code: program::exit_code(&failure.fault),
             words,
         },
         _ => Error::Child(words),

@@ -6,9 +6,6 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
-const NOT_IN_PATH: &str = "executable file not found in $PATH";
-const NO_SUCH_FILE: &str = "no such file or directory";
-
 /// Finds the first argument as a shell would, and completes the environment with `HOME`.
 ///
 /// Looked up in state `creating`, so that a missing program fails `create`, in the words by which Docker and
@@ -43,24 +40,33 @@ pub fn find(program: &mut Program) -> Result<CString, Fault> {
     if denied {
         return Err(refusal(&format!("exec: {shown:?}"), Errno::ACCESS));
     }
-    Err(Fault::finding(format!("exec: {shown:?}: {NOT_IN_PATH}")))
+    Err(Fault {
+        call: format!("exec: {shown:?}: executable file not found in $PATH").into(),
+        errno: Errno::NOENT.raw_os_error(),
+    })
 }
 
 /// What a shell exits with: 127 where it finds no program, 126 where that may not run.
-pub fn exit_code(words: &str) -> i32 {
-    let is_missing = [NOT_IN_PATH, NO_SUCH_FILE].iter().any(|end| words.ends_with(end));
-    if is_missing { 127 } else { 126 }
+pub fn exit_code(fault: &Fault) -> i32 {
+    match Errno::from_raw_os_error(fault.errno) {
+        Errno::NOENT | Errno::NOTDIR => 127,
+        _ => 126,
+    }
 }
 
+/// All of it in words, which are what is told; the errno is for who has to tell them apart.
 fn refusal(what: &str, errno: Errno) -> Fault {
     let words = match errno {
-        Errno::NOENT | Errno::NOTDIR => NO_SUCH_FILE.to_owned(),
+        Errno::NOENT | Errno::NOTDIR => "no such file or directory".to_owned(),
         Errno::ACCESS => "permission denied".to_owned(),
         // Docker's clients take "permission denied" for exit code 126.
         Errno::ISDIR => "is a directory: permission denied".to_owned(),
         other => crate::fault::ErrnoText(other.raw_os_error()).to_string(),
     };
-    Fault::finding(format!("{what}: {words}"))
+    Fault {
+        call: format!("{what}: {words}").into(),
+        errno: errno.raw_os_error(),
+    }
 }
 
 fn check(path: &CStr) -> rustix::io::Result<()> {
