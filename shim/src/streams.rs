@@ -4,13 +4,25 @@ use nucleus_sys::signal;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, fstat, fstatfs};
 use std::io::{self, Write};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 /// What copies a workload's output, until all that could write it have ended.
 #[derive(Debug, Default)]
 pub struct Copies(Vec<std::thread::JoinHandle<io::Result<u64>>>);
 
 impl Copies {
+    /// Runs the command to its end, and waits for the rest of its output.
+    ///
+    /// # Errors
+    /// As fork(2) and execve(2).
+    pub fn run(self, mut command: Command) -> io::Result<ExitStatus> {
+        let status = command.status()?;
+        // It holds the other ends of the pipes.
+        drop(command);
+        self.wait();
+        Ok(status)
+    }
+
     /// Waits for the rest of the output.
     pub fn wait(self) {
         for copy in self.0 {
@@ -28,14 +40,20 @@ const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 ///
 /// # Errors
 /// As pipe(2) and fstat(2).
+pub fn keep_ours(command: &mut Command) -> io::Result<Copies> {
+    // A signal to this process must not find a thread that would die of it.
+    let mask = signal::block_all();
+    let copies = copied(command);
+    signal::restore(&mask);
+    copies
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this program forks only to execute another"
 )]
-pub fn keep_ours(command: &mut Command) -> io::Result<Copies> {
+fn copied(command: &mut Command) -> io::Result<Copies> {
     let mut copies = Vec::new();
-    // A signal to this process must not find a thread that would die of it.
-    let mask = signal::block_all();
     if is_the_hosts(rustix::stdio::stdin())? {
         let (reader, mut writer) = io::pipe()?;
         command.stdin(reader);
@@ -55,7 +73,6 @@ pub fn keep_ours(command: &mut Command) -> io::Result<Copies> {
     if is_the_hosts(rustix::stdio::stderr())? {
         command.stderr(copied(|| Box::new(io::stderr()))?);
     }
-    signal::restore(&mask);
     Ok(Copies(copies))
 }
 

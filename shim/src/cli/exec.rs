@@ -81,19 +81,14 @@ impl Exec {
         if program.kind == Runtime::Gvisor {
             // Others take the user of the workload by themselves; runsc would take root.
             let user = workload_user(directory)?;
-            let status = self.finish(&mut command, &["--user", &user]).status()?;
-            // It holds the other ends of the pipes.
-            drop(command);
-            copies.wait();
-            return Ok(exit_code(status));
+            self.finish(&mut command, &["--user", &user]);
+            return Ok(exit_code(copies.run(command)?));
         }
         // It is written when the command has begun.
         let begun = directory.join(format!("exec-{}.pid", std::process::id()));
         let path = begun.to_str().context("the sandbox's directory is not UTF-8")?;
-        let status = self.finish(&mut command, &["--pid-file", path]).status()?;
-        // It holds the other ends of the pipes.
-        drop(command);
-        copies.wait();
+        self.finish(&mut command, &["--pid-file", path]);
+        let status = copies.run(command)?;
         let has_begun = std::fs::remove_file(&begun).is_ok();
         anyhow::ensure!(
             has_begun,
