@@ -66,52 +66,45 @@ pub enum Refused {
     },
 }
 
-/// Copies a context that is to be verified into the sandbox's directory, verifies the copy, and lets the launch have
-/// it.
+/// Copies a context that is to be verified, or that the runtime makes no copy of, verifies the copy, and lets the launch
+/// have it: as the workload's own where it is changed in there.
 ///
 /// # Errors
 /// It is another one, or cannot be copied.
-pub fn verify(launch: &mut Launch, directory: &Path) -> Result<(), Refused> {
-    let Some((context, pin)) = launch.context_pin.clone() else {
+pub fn copy(launch: &mut Launch, place: &Path) -> Result<(), Refused> {
+    let mut all = launch.binds.iter().chain(&launch.context_copy);
+    let Some(context) = all.find(|bind| bind.destination == CONTEXT) else {
         return Ok(());
     };
+    let context = context.source.clone();
     let from = Tree::open(&context)?;
-    let place = directory.join("context");
-    copy::make_directory(&place)?;
-    let to = Tree::open(&place)?;
-    copy::copy(&from, &to)?;
-    let stat = rustix::fs::fstat(from.root()).map_err(at("stat", &context))?;
-    copy::own(to.root(), (stat.st_uid, stat.st_gid))
-        .and_then(|()| rustix::fs::fchmod(to.root(), rustix::fs::Mode::from_raw_mode(stat.st_mode & 0o777)))
-        .map_err(at("chmod", &place))?;
-    let found = digest(&to)?;
-    if found != pin {
-        return Err(Refused::Other {
-            path: escape(&context),
-            found,
-            pin,
-        });
-    }
-    launch.put_at(CONTEXT, &place);
-    keep_owners_where_that_fails(launch);
-    Ok(())
-}
-
-/// Copies a context to a place that the workload reaches, as its own, where the runtime makes no copy.
-///
-/// # Errors
-/// It cannot be copied.
-pub fn copy_apart(launch: &mut Launch, place: &Path) -> Result<(), Error> {
-    let owner = launch.ids.outside();
-    let Some(bind) = launch.binds.iter_mut().find(|bind| bind.destination == CONTEXT) else {
-        return Ok(());
-    };
-    let from = Tree::open(&bind.source)?;
     copy::make_directory(place)?;
     let to = Tree::open(place)?;
     copy::copy(&from, &to)?;
-    copy::own_all(&to, owner)?;
-    bind.writable = true;
+    if let Some(pin) = launch.context_pin {
+        let found = digest(&to)?;
+        if found != pin {
+            return Err(Refused::Other {
+                path: escape(&context),
+                found,
+                pin,
+            });
+        }
+    }
     launch.put_at(CONTEXT, place);
+    if launch.context_apart {
+        copy::own_all(&to, launch.ids.outside())?;
+        for bind in launch.binds.iter_mut().filter(|bind| bind.destination == CONTEXT) {
+            bind.writable = true;
+        }
+    } else {
+        let stat = rustix::fs::fstat(from.root()).map_err(at("stat", &context))?;
+        copy::own(to.root(), (stat.st_uid, stat.st_gid))
+            .and_then(|()| {
+                rustix::fs::fchmod(to.root(), rustix::fs::Mode::from_raw_mode(stat.st_mode & 0o777))
+            })
+            .map_err(at("chmod", place))?;
+    }
+    keep_owners_where_that_fails(launch);
     Ok(())
 }

@@ -85,7 +85,6 @@ pub fn run(mut request: Request, call: &Call, guess: Option<Early>) -> Result<i3
     let outcome = take_range(&mut decided.launch, &store, &mut sandbox)
         .and_then(|()| Ok(around::copy_in(&mut decided.launch, &copies)?))
         .map(|made| copy = made)
-        .and_then(|()| Ok(context::verify(&mut decided.launch, sandbox.directory())?))
         .and_then(|()| copy_context(&mut decided.launch, &sandbox))
         .and_then(|()| egress::begin(&mut decided.launch, &mut sandbox))
         .map(|begun| network = begun)
@@ -134,12 +133,16 @@ fn take_range(launch: &mut Launch, store: &Store, sandbox: &mut Sandbox) -> Resu
     Ok(())
 }
 
+/// Where it is to be verified, or the runtime makes no copy.
 fn copy_context(launch: &mut Launch, sandbox: &Sandbox) -> Result<(), anyhow::Error> {
-    if launch.context_apart {
-        let place = sandbox.make_apart()?.with_file_name("context");
-        context::copy_apart(launch, &place)?;
-    }
-    Ok(())
+    let place = if launch.context_apart {
+        sandbox.make_apart()?.with_file_name("context")
+    } else if launch.context_pin.is_some() {
+        sandbox.directory().join("context")
+    } else {
+        return Ok(());
+    };
+    Ok(context::copy(launch, &place)?)
 }
 
 /// The place of `--events`.

@@ -98,7 +98,7 @@ pub struct Launch {
     /// make none.
     pub context_apart: bool,
     /// A context that must have this digest.
-    pub context_pin: Option<(PathBuf, Digest)>,
+    pub context_pin: Option<Digest>,
     /// The home directory inside.
     pub home: String,
     /// Whether it is a directory of the host.

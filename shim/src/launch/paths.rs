@@ -1,6 +1,6 @@
 //! What of the host a request brings into the sandbox.
 
-use super::{Bind, CONTEXT, Faults, Launch, Root, WORKSPACE};
+use super::{Bind, CONTEXT, Faults, Ids, Launch, Root, WORKSPACE};
 use crate::facts::Facts;
 use crate::mode::Weaker;
 use crate::parse;
@@ -106,7 +106,7 @@ pub(super) fn paths(request: &Request, launch: &mut Launch, faults: &mut Faults)
             .as_deref()
             .map(|text| text.parse::<Digest>().map_err(|error| error.to_string()));
         let pin = pin.and_then(|pin| faults.note("verify-context", pin));
-        launch.context_pin = found.clone().zip(pin);
+        launch.context_pin = pin;
         match request.context_mode.unwrap_or(ContextMode::Copy) {
             ContextMode::Copy => {
                 let found = found.map(|source| bind(&source, CONTEXT, false, true));
@@ -183,8 +183,12 @@ fn without_id_maps(path: &Path) -> Option<&'static str> {
 }
 
 /// Why the owner's files are not the workload's in there.
-fn not_owned(bind: &Bind, mapped: bool) -> Option<String> {
-    let why = if mapped {
+fn not_owned(bind: &Bind, ids: &Ids) -> Option<String> {
+    // A user's own files are the workload's by the user namespace alone.
+    if !bind.owned || ids.users.2 == 1 {
+        return None;
+    }
+    let why = if ids.mapped {
         let kind = without_id_maps(&bind.source)?;
         format!("{kind} maps no ids, as other file systems do")
     } else {
@@ -199,11 +203,8 @@ fn not_owned(bind: &Bind, mapped: bool) -> Option<String> {
 
 /// Where no ids are mapped, the copies of a context stay others' too: its workload reads what everyone may.
 pub(crate) fn keep_owners_where_that_fails(launch: &mut Launch) {
-    if launch.ids.users.2 == 1 {
-        return;
-    }
-    if let Some(context) = launch.context_copy.as_mut().filter(|context| context.owned)
-        && let Some(what) = not_owned(context, launch.ids.mapped)
+    if let Some(context) = &mut launch.context_copy
+        && let Some(what) = not_owned(context, &launch.ids)
     {
         context.owned = false;
         launch.decision.warnings.push(what);
@@ -213,12 +214,9 @@ pub(crate) fn keep_owners_where_that_fails(launch: &mut Launch) {
 /// The workload of such a mount is another user to it, who may write what everyone may. That is less than was asked
 /// for and no less protection: agent mode tells, the others refuse.
 pub(super) fn map_no_ids_where_that_fails(launch: &mut Launch, faults: &mut Faults) {
-    if launch.ids.users.2 == 1 {
-        return;
-    }
     keep_owners_where_that_fails(launch);
-    for bind in launch.binds.iter_mut().filter(|bind| bind.owned) {
-        let Some(what) = not_owned(bind, launch.ids.mapped) else {
+    for bind in &mut launch.binds {
+        let Some(what) = not_owned(bind, &launch.ids) else {
             continue;
         };
         if launch.decision.rules.weaker == Weaker::WithConsent {
